@@ -1,0 +1,92 @@
+# shardprep: `make demo` shows what it does, `make test` checks that it does it; both need Python 3.11+ and nothing else.
+
+PYTHON ?= python3
+VIDEOS ?= build/demo/videos
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+DEMO := build/demo
+BENCHES := cut fused identity memory import growth
+
+.PHONY: help demo test check prove golden stage-table bench $(addprefix bench-,$(BENCHES)) clean
+
+help:
+	@echo 'make demo             three sample videos, from raw files to training shards (VIDEOS=folder: your own)'
+	@echo 'make test             make check, then the tests'
+	@echo 'make check            ruff, mypy, the floors'
+	@echo 'make prove            the longer proofs (kills, growth, whole runs)'
+	@echo 'make golden           against the numbers of the reference systems, where ../shared/golden is there'
+	@echo 'make bench            every benchmark; one alone: $(addprefix bench-,$(BENCHES))'
+	@echo 'make stage-table      write the table of stages in README.md anew'
+	@echo 'make clean            remove build/ and caches; $(VENV) stays'
+
+# --- the virtual environment, in three layers; each is made once and again when pyproject.toml or constraints.txt change
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { echo '$(PYTHON) is not there. Install Python 3.11 or newer, or name one: make PYTHON=/path/to/python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "shardprep needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo 'Python has no venv module here. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'making $(VENV)'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
+	@echo 'installing the core (no torch)'
+	@$(PIP) --quiet -e .
+	@touch $@
+
+$(VENV)/.models: $(VENV)/.core
+	@echo 'installing torch and model libraries, about 6 GB; this takes a while'
+	@$(PIP) -e '.[models]'
+	@touch $@
+
+$(VENV)/.lint: $(VENV)/.core
+	@echo 'installing the checkers'
+	@$(PIP) --quiet ruff mypy import-linter
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.models
+	@echo 'installing what the tests need'
+	@$(PIP) --quiet -e '.[models,decord,s3,dev]'
+	@touch $@ $(VENV)/.lint
+
+# --- what people run
+
+demo: $(VENV)/.core
+	@if [ '$(VIDEOS)' = '$(DEMO)/videos' ]; then $(BIN)/python -m shardprep.testing.videos $(DEMO)/videos; fi
+	@echo; echo '== 1 of 2: cut, score and pack; the core alone =='
+	@$(BIN)/shardprep run recipes/first-clips.yaml --input '$(VIDEOS)' --output $(DEMO)/first
+	@$(MAKE) --no-print-directory $(VENV)/.models
+	@echo; echo '== 2 of 2: every kind of step, with tiny random models of the real architectures =='
+	@$(BIN)/shardprep run recipes/quickstart.yaml --input '$(VIDEOS)' --output $(DEMO)/out
+	@echo; echo '== the training shards are in $(DEMO)/out/train; one batch of them, read with plain webdataset =='
+	@$(BIN)/python examples/read_batch.py $(DEMO)/out/train
+
+test: check $(VENV)/.dev
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+prove: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m prove --timeout 3600
+
+golden: $(VENV)/.dev
+	@if [ -d ../shared/golden ]; then $(BIN)/python -m pytest -q tests/golden; else echo 'golden: ../shared/golden is not there; nothing was compared'; fi
+
+stage-table: $(VENV)/.core
+	@$(BIN)/python -m tests.stage_table
+
+bench: $(addprefix bench-,$(BENCHES))
+
+$(addprefix bench-,$(BENCHES)): bench-%: $(VENV)/.dev
+	@echo '== $@ =='
+	@$(BIN)/python -m tests.bench.$(subst -,_,$*)
+
+clean:
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find shardprep tests examples -name __pycache__ -type d -prune -exec rm -rf {} +

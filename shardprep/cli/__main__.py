@@ -1,0 +1,5 @@
+"""`python -m shardprep.cli`."""
+
+from shardprep.cli.app import main
+
+main()

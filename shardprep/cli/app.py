@@ -1,0 +1,69 @@
+"""The command `shardprep`: its subcommands, and how an error becomes a message and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import typer
+import typer.core
+
+from shardprep.cli import describing, doctor, looking, running
+from shardprep.errors import RecipeError, ShardprepError, Stopped
+
+EXIT_ERROR, EXIT_USAGE, EXIT_STOPPED, EXIT_GIVEN_UP = 1, 2, 3, 4
+EPILOG = "Exit codes: 0 done, 1 error, 2 wrong recipe or usage, 3 stopped after the shards in work, 4 stopped, shards in work given up."
+
+
+class Shardprep(typer.core.TyperGroup):
+    """The group of commands; takes `--debug` anywhere on the line and says errors in one message."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["debug"] = "--debug" in args
+        return super().parse_args(ctx, [argument for argument in args if argument != "--debug"])
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ShardprepError as error:
+            if ctx.meta["debug"]:
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(exit_code(error)) from error
+
+
+def exit_code(error: ShardprepError) -> int:
+    """Return the exit code that says what kind of error it was."""
+    if isinstance(error, Stopped):
+        return EXIT_STOPPED if error.finished else EXIT_GIVEN_UP
+    return EXIT_USAGE if isinstance(error, RecipeError) else EXIT_ERROR
+
+
+app = typer.Typer(
+    name="shardprep",
+    cls=Shardprep,
+    help="Turn raw videos into training-ready WebDataset shards.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _root(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere on the line.")) -> None:
+    """Turn raw videos into training-ready WebDataset shards."""
+
+
+for command in (
+    *(running.run, running.plan, running.status, running.retry),
+    *(looking.table, looking.select, looking.show, looking.verify),
+    *(describing.stages, describing.schema, doctor.doctor),
+):
+    app.command()(command)
+app.add_typer(describing.models, name="models")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

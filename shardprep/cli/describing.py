@@ -1,0 +1,87 @@
+"""The commands that describe shardprep itself: stages, schema, models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from shardprep.stages.catalogue import StageInfo
+
+models = typer.Typer(help="Make the models that recipes name.", no_args_is_help=True)
+
+
+def stages(name: Annotated[str | None, typer.Argument(help="A stage, to see its settings.")] = None) -> None:
+    """List the stages, or show the settings of one: units, defaults, what it reads and writes."""
+    from shardprep.stages.catalogue import describe_stage, find_stage, stage_names
+
+    if name is None:
+        infos = [describe_stage(find_stage(known)) for known in stage_names()]
+        _print_list(infos)
+    else:
+        _print_stage(describe_stage(find_stage(name)))
+
+
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    from shardprep.recipe import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+
+
+@models.command("tiny")
+def tiny(folder: Annotated[Path | None, typer.Argument(help="Where to; the cache that `tiny:NAME` is read from where it is left out.")] = None) -> None:
+    """Make tiny models with random weights in the ordinary formats: to try recipes out, not for results."""
+    from shardprep.cli.tiny import make_tiny
+
+    for name, path in make_tiny(folder).items():
+        print(f"tiny:{name}  {path}  RANDOM MODEL")
+
+
+def _print_list(infos: list[StageInfo]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from shardprep.cli.reporters import make_console
+
+    table = Table("stage", "what it does", "reads", "writes", "extra", box=box.SIMPLE)
+    for info in infos:
+        table.add_row(info.name, _first_line(info.doc), _names(info.reads), _names(info.writes), ", ".join(info.extras or ()))
+    make_console().print(table)
+
+
+def _print_stage(info: StageInfo) -> None:
+    print(f"{info.name} (version {info.version})\n\n{info.doc}\n\nsettings:")
+    for setting in info.settings:
+        unit = f" [{setting.unit}]" if setting.unit else ""
+        print(f"  {setting.name}{unit}: {setting.type}{'  required' if setting.is_required else f' = {_shown(setting.default)}'}")
+        for line in setting.doc.splitlines():
+            print(f"      {line}")
+    if not info.settings:
+        print("  none")
+    print(f"\nreads:   {_names(info.reads)}")
+    print(f"writes:  {_names(info.writes, with_types=True)}")
+    print(f"frames:  {info.frames or '-'}")
+    print(f"accepts: {_names(info.accepts)}")
+    print(f"extra:   {', '.join(info.extras or ()) or '-'}")
+
+
+def _shown(value: object) -> str:
+    plain = isinstance(value, (str, int, float, bool, type(None), list, tuple))
+    return json.dumps(value, ensure_ascii=False) if plain else str(value)
+
+
+def _names(names: object, *, with_types: bool = False) -> str:
+    if names is None:
+        return "by its settings"
+    if isinstance(names, dict) and with_types:
+        return ", ".join(f"{name} ({kind})" for name, kind in names.items()) or "-"
+    assert isinstance(names, (tuple, dict))
+    return ", ".join(names) or "-"
+
+
+def _first_line(doc: str) -> str:
+    return doc.partition("\n")[0]

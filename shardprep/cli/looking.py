@@ -1,0 +1,126 @@
+"""The commands that look into shard sets: table, select, show, verify."""
+
+from __future__ import annotations
+
+import io
+import sys
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated
+
+import typer
+
+from shardprep.errors import RecipeError, ShardError
+
+SetUrl = Annotated[str, typer.Argument(metavar="SET", help="The folder or URL of a shard set, such as OUT/scores.")]
+Where = Annotated[str | None, typer.Option("--where", help="SQL over the columns: scores.flow > 1 AND clip.seconds < 10")]
+Sort = Annotated[str | None, typer.Option("--sort", help="SQL order: scores.flow DESC")]
+Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")]
+Out = Annotated[str | None, typer.Option("--out", help="Write to this file or URL; its suffix says the format.")]
+
+
+class Format(StrEnum):
+    """What a table is written as."""
+
+    text = "text"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+def table(
+    url: SetUrl,
+    where: Where = None,
+    sort: Sort = None,
+    columns: Annotated[str | None, typer.Option("--columns", help="Names or prefixes with commas: key,scores,clip.seconds")] = None,
+    limit: Limit = None,
+    out: Out = None,
+    form: Annotated[Format | None, typer.Option("--format", help="On standard output text, unless said otherwise.")] = None,
+) -> None:
+    """Show the columns of a set's samples: filter, sort, write as CSV, JSON lines or Parquet."""
+    from shardprep.cli import tables
+    from shardprep.expressions.query import run_query
+    from shardprep.shards.join import open_view
+
+    rows = run_query(open_view(url).table(), where=where, order_by=sort, limit=limit)
+    rows = tables.pick(tables.flatten(rows), columns.split(",") if columns else None)
+    form = form or _format_of(out)
+    if out is None and form is Format.text:
+        tables.print_text(rows)
+        return
+    sink = io.BytesIO()
+    tables.write(rows, form, sink)
+    _write_out(sink.getvalue(), out)
+
+
+def select(
+    url: SetUrl,
+    where: Annotated[str, typer.Argument(help="SQL over the columns: scores.aesthetic >= 5")],
+    sort: Sort = None,
+    limit: Limit = None,
+    out: Annotated[str | None, typer.Option("--out", help="Write the keys that are kept to this file or URL, one per line.")] = None,
+) -> None:
+    """Say how many samples an expression would keep, before it goes into a recipe's select."""
+    from shardprep.expressions.query import filter as verdicts_of
+    from shardprep.expressions.query import run_query
+    from shardprep.shards.join import open_view
+
+    rows = open_view(url).table()
+    verdicts = verdicts_of(rows, where)
+    kept = run_query(rows, select=["key"], where=where, order_by=sort, limit=limit).column(0).to_pylist()
+    print(f"{len(verdicts)} samples: {verdicts.count(True)} kept, {verdicts.count(False)} not, {verdicts.count(None)} unknown (null)")
+    if limit is not None and len(kept) < verdicts.count(True):
+        print(f"--limit keeps the first {len(kept)}")
+    if out is not None:
+        _write_out("".join(f"{key}\n" for key in kept).encode(), out)
+
+
+def show(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of one.")],
+    output: Annotated[str, typer.Option("--output", help="The output of the run, or one of its sets.")] = "out",
+) -> None:
+    """Show what became of a sample in every step: its fates, reasons, columns and members."""
+    from shardprep.cli.tracing import trace
+
+    found = False
+    for line in trace(output, key):
+        found = True
+        print(line)
+    if not found:
+        raise ShardError(f"no set under {output} has a key that begins with {key!r}; `shardprep table SET --columns key` lists the keys")
+
+
+def verify(
+    url: Annotated[str, typer.Argument(metavar="SET", help="A set, or the output of a run.")],
+    clean: Annotated[bool, typer.Option("--clean", help="Remove superseded and unlisted files.")] = False,
+) -> None:
+    """Check every digest of a set: tars, ledgers, members, and what each was made from."""
+    from shardprep.shards.verify import verify as find_problems
+
+    problems = find_problems(url, clean=clean)
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise ShardError(f"{url}: {len(problems)} problems. Run the recipe again: shards that are missing are made anew")
+    print(f"{url}: clean")
+
+
+def _format_of(out: str | None) -> Format:
+    if out is None:
+        return Format.text
+    suffix = PurePosixPath(out).suffix.lower().lstrip(".")
+    named = {"csv": Format.csv, "json": Format.json, "jsonl": Format.json, "parquet": Format.parquet, "txt": Format.text}
+    if suffix not in named:
+        raise RecipeError(f"--out {out}: the suffix says no format; use .csv, .json, .jsonl, .parquet or .txt, or give --format")
+    return named[suffix]
+
+
+def _write_out(data: bytes, out: str | None) -> None:
+    from shardprep.shards.store import Store
+
+    if out is None:
+        sys.stdout.buffer.write(data)
+        return
+    folder, _, name = out.rpartition("/")
+    Store(folder or ("/" if out.startswith("/") else ".")).replace_bytes(name, data)
+    print(f"wrote {out}", file=sys.stderr)

@@ -1,0 +1,182 @@
+"""How a run tells what it does: a progress bar on a terminal, one line per shard elsewhere, JSON lines for machines; and its summary."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from shardprep.driver import RunSummary, StepSummary
+
+WIDE = 160
+"""Columns that a table may take where no terminal says how many there are."""
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that takes data as it is: no markup, no highlighting, and no 80 columns in a pipe."""
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, markup=False, highlight=False, emoji=False, width=None if stream.isatty() else WIDE)
+
+
+class LineReporter:
+    """One line per shard: `clips 000012  kept 31  dropped 2  failed 0  8.4 s  (13/40)`."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._num_shards: dict[str, int] = {}
+        self._num_done: dict[str, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        self._num_shards[name], self._num_done[name] = num_shards, 0
+        samples = "" if num_samples is None else f", {num_samples} samples"
+        self._say(f"{name}: {num_shards} shards to make{samples}" if num_shards else f"{name}: nothing to do")
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        self._num_done[name] = self._num_done.get(name, 0) + 1
+        counted = "  ".join(f"{fate} {number}" for fate, number in counts.items())
+        self._say(f"{name} {shard}  {counted}  {seconds:.1f} s  ({self._num_done[name]}/{self._num_shards.get(name, '?')})")
+
+    def message(self, text: str) -> None:
+        self._say(text)
+
+    def step_done(self, summary: StepSummary) -> None:
+        if summary.shards_made:
+            self._say(f"{summary.name}: done in {summary.seconds:.1f} s")
+
+    def _say(self, text: str) -> None:
+        print(text, file=self._stream, flush=True)
+
+
+class JsonReporter:
+    """One JSON object per event and line; numbers are numbers, times are seconds since 1970."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        self.event("step-started", step=name, num_shards=num_shards, num_samples=num_samples)
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        self.event("shard-done", step=name, shard=shard, counts=dict(counts), seconds=round(seconds, 3))
+
+    def message(self, text: str) -> None:
+        self.event("message", text=text)
+
+    def step_done(self, summary: StepSummary) -> None:
+        self.event("step-done", **step_fields(summary))
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Print one event."""
+        print(json.dumps({"event": name, "time": round(time.time(), 3), **fields}, ensure_ascii=False), file=self._stream, flush=True)
+
+
+class BarReporter:
+    """A bar per step with samples per second and the time left."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = _make_progress(console)
+        self._tasks: dict[str, TaskID] = {}
+        self._num_samples: dict[str, int] = {}
+        self._started: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        self._tasks[name] = self._progress.add_task(name, total=num_shards, rate="")
+        self._num_samples[name], self._started[name] = 0, time.monotonic()
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        self._num_samples[name] += sum(counts.values())
+        rate = self._num_samples[name] / max(1e-3, time.monotonic() - self._started[name])
+        self._progress.update(self._tasks[name], advance=1, rate=f"{rate:.1f} samples/s")
+
+    def message(self, text: str) -> None:
+        self._progress.console.print(text)
+
+    def step_done(self, summary: StepSummary) -> None:
+        if summary.name in self._tasks:
+            self._progress.update(self._tasks[summary.name], refresh=True)
+
+
+def _make_progress(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("shards  {task.fields[rate]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+    )
+
+
+def step_fields(summary: StepSummary) -> dict[str, Any]:
+    """Return a step's summary as plain data."""
+    return {
+        "step": summary.name,
+        "samples_in": summary.samples_in,
+        "kept": summary.kept,
+        "dropped": dict(summary.dropped),
+        "failed": dict(summary.failed),
+        "shards_made": summary.shards_made,
+        "shards_done": summary.shards_done,
+        "seconds": round(summary.seconds, 3),
+        "decodes": summary.decodes,
+        "random_models": list(summary.random_models),
+    }
+
+
+def summary_table(summary: RunSummary) -> Table:
+    """Return the table of a run: per pass the samples in, kept, dropped by reason, failed, and seconds."""
+    table = Table("step", box=box.SIMPLE_HEAD)
+    for column in ("shards made", "already", "samples in", "kept"):
+        table.add_column(column, justify="right")
+    table.add_column("dropped")
+    table.add_column("failed")
+    table.add_column("seconds", justify="right")
+    for step in summary.steps:
+        title = f"{step.name}\nRANDOM MODEL: {', '.join(step.random_models)}" if step.random_models else step.name
+        table.add_row(
+            title,
+            *map(str, (step.shards_made, step.shards_done, step.samples_in, step.kept)),
+            reasons(step.dropped),
+            reasons(step.failed),
+            f"{step.seconds:.1f}",
+        )
+    return table
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """Return `5: too-short 3, no-scene 2`, and `0` where there are none."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return f"{sum(counts.values())}: {', '.join(f'{reason} {number}' for reason, number in ordered)}" if ordered else "0"

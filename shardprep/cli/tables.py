@@ -1,0 +1,84 @@
+"""Tables of columns as text, CSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from shardprep.core.plan import nearest
+from shardprep.errors import RecipeError
+
+_NESTED_IN_TEXT = 60
+"""Characters that a list takes in a text table before it is cut."""
+
+
+def flatten(table: pa.Table) -> pa.Table:
+    """Return the table with structs as dotted columns, all levels."""
+    while any(pa.types.is_struct(field.type) for field in table.schema):
+        table = table.flatten()
+    return table
+
+
+def pick(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
+    """Return the columns named, in that order: whole names, or structs with all they hold (`scores`)."""
+    if names is None:
+        return table
+    chosen: dict[str, None] = {}
+    for name in filter(None, (name.strip() for name in names)):
+        found = [column for column in table.column_names if column == name or column.startswith(f"{name}.")]
+        if not found:
+            raise RecipeError(f"there is no column {name!r}{nearest(name, table.column_names)}; there are {', '.join(table.column_names)}")
+        chosen |= dict.fromkeys(found)
+    return table.select(list(chosen))
+
+
+def write(table: pa.Table, form: str, sink: BinaryIO) -> None:
+    """Write a flat table: `csv` (lists as JSON), `json` (a line per row), `parquet`, or `text` (tabs)."""
+    if form == "parquet":
+        pyarrow.parquet.write_table(table, sink)
+    elif form == "json":
+        for row in table.to_pylist():
+            sink.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    elif form == "csv":
+        pyarrow.csv.write_csv(_without_lists(table), sink)
+    else:
+        for row in [table.column_names, *([_cell(value) for value in row.values()] for row in table.to_pylist())]:
+            sink.write("\t".join(row).encode() + b"\n")
+
+
+def print_text(table: pa.Table) -> None:
+    """Print the table for people."""
+    from rich import box
+    from rich.table import Table
+
+    from shardprep.cli.reporters import make_console
+
+    shown = Table(*table.column_names, box=box.SIMPLE_HEAD)
+    for row in table.to_pylist():
+        shown.add_row(*(_cell(value) for value in row.values()))
+    make_console().print(shown)
+    print(f"{table.num_rows} rows")
+
+
+def _without_lists(table: pa.Table) -> pa.Table:
+    for place, field in enumerate(table.schema):
+        if pa.types.is_nested(field.type):
+            texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in table.column(place).to_pylist()]
+            table = table.set_column(place, field.name, pa.array(texts, pa.string()))
+    return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else str(value)
+    # Control characters of a file's name would drive the terminal.
+    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
+    return text if len(text) <= _NESTED_IN_TEXT or not isinstance(value, list) else f"{text[: _NESTED_IN_TEXT - 1]}…"

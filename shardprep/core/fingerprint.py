@@ -1,0 +1,61 @@
+"""Fingerprints: digests of everything that a result was made from, and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from shardprep.core.stage import Stage, stage_name
+
+FORMAT_VERSION = 1
+"""Raised when the on-disk format changes."""
+
+UNFINGERPRINTED = frozenset({"batch_size", "timeout_seconds"})
+"""Settings that change how fast a result comes, not what it is."""
+
+
+def canonical_json(value: Any) -> str:
+    """Return JSON with sorted keys and no spaces; floats by repr, NaN refused."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Return the sha256 of a JSON value's canonical form, 64 hex digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def settings_of(stage: Stage) -> dict[str, Any]:
+    """Return a stage's settings as plain JSON data, all of them, defaults included."""
+    return _plain_fields(stage)
+
+
+def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a stage's results depend on: name, version, settings and the digests of its weights by name.
+
+    Where the digest of weights is known the setting that names them is left out of nothing: a moved folder with equal
+    bytes is the caller's business (it maps the local path to a digest and drops the path).
+    """
+    settings = {name: value for name, value in settings_of(stage).items() if name not in UNFINGERPRINTED}
+    local = {w.name for w in stage.weights if w.name in weights}
+    settings = {name: "weights" if isinstance(value, str) and value in local else value for name, value in settings.items()}
+    named = [weights.get(w.name, f"{w.name}@{w.revision}") for w in stage.weights]
+    return {"stage": stage_name(stage), "version": stage.version, "settings": settings, "weights": named}
+
+
+def _plain_fields(settings: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(settings, field.name)) for field in fields(settings)} if is_dataclass(settings) else {}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"": type(value).__name__} | _plain_fields(value)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise TypeError(f"setting of type {type(value).__name__}: settings are str, int, float, bool, lists, dicts and dataclasses")

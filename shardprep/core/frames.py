@@ -1,0 +1,162 @@
+"""Which frames a stage wants, as data, and how such wishes select from a video's frames."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class AllFrames:
+    """Every frame, in order, one at a time; only for stages that `watch`."""
+
+
+@dataclass(frozen=True)
+class Fractions:
+    """One frame at each fraction of the video: index min(int(p * N), N - 1), Open-Sora's rule."""
+
+    points: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PerSecond:
+    """The frame shown at first + k / fps for every k, the first at k = 0; at most `max_frames`, spread evenly over the video where there would be more."""
+
+    fps: float
+    max_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Stride:
+    """Frames skip + k * s, k in [0, num_frames), with s = min(stride, (N - skip) // num_frames); none where s < 1.
+
+    OmniVideo's and ReViSE's rule (`vae_feature_extract.py`): a short video lowers the stride, a shorter one is refused.
+    """
+
+    num_frames: int
+    stride: int = 1
+    skip: int = 0
+
+
+@dataclass(frozen=True)
+class Times:
+    """The frame shown at each time, in seconds after the first frame."""
+
+    seconds: tuple[float, ...]
+
+
+At = AllFrames | Fractions | PerSecond | Stride | Times
+
+
+@dataclass(frozen=True)
+class Native:
+    """Frames as large as they come."""
+
+
+@dataclass(frozen=True)
+class ShortSide:
+    """Frames scaled so that the short side has `px` pixels (never up), area filter."""
+
+    px: int
+
+
+@dataclass(frozen=True)
+class LongSide:
+    """Frames scaled so that the long side has `px` pixels where it is longer, linear filter: what PySceneDetect 0.7 feeds its detectors."""
+
+    px: int
+
+
+@dataclass(frozen=True)
+class CropResize:
+    """Centre crop to the target's aspect, then Pillow's bilinear resize on uint8: OmniVideo's transform."""
+
+    height: int
+    width: int
+
+
+Size = Native | ShortSide | LongSide | CropResize
+
+
+@dataclass(frozen=True)
+class FramesWanted:
+    """A stage's wish: which frames of which member, how large, in which colours."""
+
+    at: At
+    size: Size = field(default_factory=Native)
+    colour: Literal["rgb", "bgr", "gray", "none"] = "rgb"
+    """`none`: times only, no pixels are made."""
+    role: str = "video"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame: its index in presentation order, its presentation time in seconds and its pixels."""
+
+    index: int
+    seconds: float
+    image: Any
+    """uint8 array [height, width, 3] or [height, width] for gray, upright; None where no pixels were wanted."""
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames that one stage asked for of one sample."""
+
+    images: Any
+    """uint8 array [num, height, width, 3] (or [num, height, width] for gray), upright."""
+    indices: tuple[int, ...]
+    """Indices in presentation order."""
+    seconds: tuple[float, ...]
+    """Presentation times in seconds, as the container says (the first may be above 0)."""
+    num_frames: int
+    """Number of frames of the whole video."""
+    height: int
+    """Height of the upright source in pixels."""
+    width: int
+
+
+def select_frames(at: At, seconds: Sequence[float]) -> list[int]:
+    """Return the indices that `at` selects from frames shown at `seconds` (ascending); empty where it refuses."""
+    count = len(seconds)
+    if not count:
+        return []
+    match at:
+        case AllFrames():
+            return list(range(count))
+        case Fractions(points):
+            return [min(int(point * count), count - 1) for point in points]
+        case Times(wanted):
+            return [_shown_at(seconds, seconds[0] + time) for time in wanted]
+        case Stride(num_frames, stride, skip):
+            step = min(stride, (count - skip) // num_frames)
+            return [skip + k * step for k in range(num_frames)] if step >= 1 else []
+        case PerSecond():
+            return _per_second(at, seconds)
+
+
+def crop_box(height: int, width: int, target_height: int, target_width: int) -> tuple[int, int, int, int]:
+    """Return (top, left, crop height, crop width) of the largest centred box with the target's aspect.
+
+    torchvision's CenterCrop rounds half to even; so do we (OmniVideo `transform_frames_to_tensor`).
+    """
+    ratio = target_width / target_height
+    crop_height, crop_width = (int(width / ratio), width) if width < height * ratio else (height, int(height * ratio))
+    return round((height - crop_height) / 2), round((width - crop_width) / 2), crop_height, crop_width
+
+
+def _per_second(at: PerSecond, seconds: Sequence[float]) -> list[int]:
+    num = int((seconds[-1] - seconds[0]) * at.fps + 1e-6) + 1
+    if at.max_frames is not None and num > at.max_frames:
+        span = seconds[-1] - seconds[0]
+        times = [seconds[0] + span * k / max(1, at.max_frames - 1) for k in range(at.max_frames)]
+    else:
+        times = [seconds[0] + k / at.fps for k in range(num)]
+    return [_shown_at(seconds, time) for time in times]
+
+
+def _shown_at(seconds: Sequence[float], time: float) -> int:
+    # Half a microsecond of slack: container time bases do not hold 1/fps exactly.
+    return max(0, bisect.bisect_right(seconds, time + 5e-7) - 1)

@@ -1,0 +1,49 @@
+"""The failure budget: how many samples may fail before a run stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shardprep.errors import FailureBudgetExceeded
+
+DEFAULT_NUMBER = 10
+DEFAULT_RATE = 0.05
+
+
+@dataclass
+class FailureBudget:
+    """Counts the samples of one step as its shards come in.
+
+    `limit` is a number of samples (int), a share of those seen (float), or None: more than 10 failures that are also
+    more than 5 % of the samples seen are too many.
+    """
+
+    step: str
+    url: str
+    limit: int | float | None = None
+    num_seen: int = 0
+    num_failed: int = 0
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Count a shard; raise FailureBudgetExceeded where too many have failed."""
+        children = sum(count for name, count in counts.items() if name in ("output.dropped", "output.failed"))
+        self.num_seen += sum(counts.get(f"input.{fate}", 0) for fate in ("kept", "dropped", "failed")) + children
+        self.num_failed += counts.get("input.failed", 0) + counts.get("output.failed", 0)
+        if self._is_exceeded():
+            raise FailureBudgetExceeded(
+                f"{self.step}: {self.num_failed} of {self.num_seen} samples failed, more than --max-failed allows ({self._words()}). "
+                f"They are recorded in {self.url}; see them with: shardprep table {self.url} --fate failed"
+            )
+
+    def _is_exceeded(self) -> bool:
+        if self.limit is None:
+            return self.num_failed > DEFAULT_NUMBER and self.num_failed > DEFAULT_RATE * self.num_seen
+        if isinstance(self.limit, float):
+            return self.num_failed > self.limit * self.num_seen
+        return self.num_failed > self.limit
+
+    def _words(self) -> str:
+        if self.limit is None:
+            return f"{DEFAULT_NUMBER} samples and {DEFAULT_RATE:.0%}"
+        return f"{self.limit:.1%}" if isinstance(self.limit, float) else f"{self.limit} samples"

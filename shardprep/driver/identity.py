@@ -1,0 +1,71 @@
+"""What a step is, as data: the part of a fingerprint that comes from the recipe, and how two of them differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shardprep.core.fingerprint import FORMAT_VERSION, digest, stage_identity
+from shardprep.core.stage import Stage, stage_name
+from shardprep.gather.settings import Pack, Select
+from shardprep.models.weights import describe, digest_weights
+from shardprep.runtime.task import WorkSettings
+
+
+def pass_identity(stages: Sequence[Stage], settings: WorkSettings) -> dict[str, Any]:
+    """Return what the results of a pass depend on beside its input."""
+    identities = [stage_identity(stage, {w.name: digest_weights(w.name) for w in stage.weights}) for stage in stages]
+    return {"format": FORMAT_VERSION, "stages": identities, "settings": settings.identity()}
+
+
+def gather_identity(gather: Select | Pack) -> dict[str, Any]:
+    """Return what the results of a gather depend on beside its input."""
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(gather).items()}
+    return {"format": FORMAT_VERSION, "gather": type(gather).__name__.lower(), "settings": settings}
+
+
+def shard_fingerprint(step_fingerprint: str, inputs: Any) -> str:
+    """Return the fingerprint of one shard from its step's and from what goes in."""
+    return digest([step_fingerprint, inputs])
+
+
+def random_models(stages: Sequence[Stage]) -> tuple[str, ...]:
+    """Return the names of the stages that use random weights."""
+    return tuple(stage_name(s) for s in stages if any("RANDOM MODEL" in describe(w.name) for w in s.weights))
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Say how two identities differ, such as `detect_scenes.threshold changed from 3.0 to 2.5`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [line for name in {**old, **new} for line in _changed(old, new, name, path)]
+    if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str) and not isinstance(new, str) and _are_stages(old, new):
+        return _stage_differences(old, new)
+    return [] if old == new else [f"{path} changed from {_short(old)} to {_short(new)}"]
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any], name: str, path: str) -> list[str]:
+    # The settings of a stage read best as stage.setting, without the words in between.
+    inner = path if name in ("settings", "stages") else f"{path}.{name}".lstrip(".")
+    return differences(old.get(name), new.get(name), inner)
+
+
+def _are_stages(old: Sequence[Any], new: Sequence[Any]) -> bool:
+    return all(isinstance(one, Mapping) and "stage" in one for one in [*old, *new])
+
+
+def _stage_differences(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[str]:
+    before, after = [s["stage"] for s in old], [s["stage"] for s in new]
+    lines = [f"{name} was added" for name in after if name not in before]
+    lines += [f"{name} was removed" for name in before if name not in after]
+    if not lines and before != after:
+        return [f"the order of stages changed from {', '.join(before)} to {', '.join(after)}"]
+    for stage in new:
+        was = next((s for s in old if s["stage"] == stage["stage"]), None)
+        if was is not None:
+            lines += differences(was, stage, stage["stage"])
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = "nothing" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,138 @@
+"""What a plan and a run say of themselves: counts, reasons, seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from shardprep.executors.local import StopSignal
+
+StepKind = Literal["source", "pass", "select", "pack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """How this run differs from what the recipe says; None takes the recipe's setting."""
+
+    until: str | None = None
+    """The last step to make."""
+    workers: int | None = None
+    max_failed: int | float | None = None
+    retry: bool = False
+    """Whether samples that failed are worked on again."""
+    reuse: bool = True
+    """Whether outcomes of unchanged samples are copied."""
+    stop: StopSignal = field(default_factory=StopSignal)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepPlan:
+    """What a run would do to one step."""
+
+    name: str
+    kind: StepKind
+    done: int
+    """Shards that are there and up to date."""
+    new: int
+    """Shards that were never made."""
+    stale: int
+    """Shards that were made from something else."""
+    follows: int
+    """Shards of which only a run can tell, because what they are made from is made anew."""
+    reasons: tuple[str, ...]
+    """Why shards are stale."""
+    num_bytes: int | None
+    """Bytes of the tars that are there, or of the sources to be read; None where unknown."""
+    seconds_estimate: float | None
+    """Worker-seconds for the shards to make, after what shards of this step took before; None where none was made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunPlan:
+    """What a run would do."""
+
+    recipe: str
+    output: str
+    steps: tuple[StepPlan, ...]
+
+    @property
+    def has_work(self) -> bool:
+        return any(step.new or step.stale or step.follows for step in self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepSummary:
+    """What came of one step, over all its shards, those made earlier too."""
+
+    name: str
+    kind: StepKind
+    url: str
+    samples_in: int
+    samples_out: int
+    kept: int
+    """Input samples that were kept."""
+    dropped: Mapping[str, int]
+    """Input samples and children that were dropped, by reason."""
+    failed: Mapping[str, int]
+    """Input samples and children that failed, by reason."""
+    shards_made: int
+    shards_done: int
+    """Shards that were there already."""
+    worked_on: int
+    """Input samples that were worked on in this run; the others' outcomes were there."""
+    seconds: float
+    """Wall time of the step in this run."""
+    decodes: int
+    """Sweeps over videos in this run."""
+    random_models: tuple[str, ...] = ()
+    """Stages whose numbers come from random weights."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSummary:
+    """What came of a run."""
+
+    recipe: str
+    output: str
+    steps: tuple[StepSummary, ...]
+
+    @property
+    def failed_total(self) -> int:
+        return sum(sum(step.failed.values()) for step in self.steps)
+
+
+class Reporter(Protocol):
+    """Told how a run goes."""
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        """A step begins that has `num_shards` to make."""
+        ...
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        """A shard was committed; counts are those of its ledger."""
+        ...
+
+    def step_done(self, summary: StepSummary) -> None:
+        """A step is complete."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Something that a person should know."""
+        ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        return
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        return
+
+    def step_done(self, summary: StepSummary) -> None:
+        return
+
+    def message(self, text: str) -> None:
+        return

@@ -1,0 +1,59 @@
+"""What a run would make and why: from the source's listing, file names and `digests.json`; nothing is written."""
+
+from __future__ import annotations
+
+from shardprep.driver.model import RunPlan, StepKind, StepPlan
+from shardprep.driver.packing import Packing
+from shardprep.driver.state import StepState, raw_state, step_state
+from shardprep.gather.settings import Pack
+from shardprep.recipe.model import RAW, Gather, Recipe
+
+
+def plan(recipe: Recipe, *, retry: bool = False) -> RunPlan:
+    """Return what `run` would do. Raises SourceError, RecipeError or ShardError as `run` would before it starts."""
+    raw = raw_state(recipe, retry)
+    states = {RAW: raw.state}
+    to_read = sum(entry.size for shard in raw.state.todo for entry in raw.entries[shard])
+    steps = [_step_plan(raw.state, "source", to_read)]
+    for step in recipe.steps:
+        parent = states[recipe.parent_of(step)]
+        if isinstance(step, Gather) and isinstance(step.does, Pack):
+            steps.append(_pack_plan(Packing(recipe, step.name, step.does, parent)))
+            continue
+        states[step.name] = step_state(recipe, step, parent, retry)
+        steps.append(_step_plan(states[step.name], "select" if isinstance(step, Gather) else "pass", None))
+    return RunPlan(recipe=recipe.name, output=recipe.output, steps=tuple(steps))
+
+
+def _step_plan(state: StepState, kind: StepKind, num_bytes: int | None) -> StepPlan:
+    whys = [todo.why for todo in state.todo.values()]
+    done = [committed for shard, committed in state.seen.items() if shard not in state.todo]
+    known = [committed.seconds for committed in state.set.known() if committed.seconds]
+    return StepPlan(
+        name=state.name,
+        kind=kind,
+        done=len(done),
+        new=whys.count("new"),
+        stale=whys.count("stale") + whys.count("retry"),
+        follows=len(state.follows),
+        reasons=tuple(state.reasons()),
+        num_bytes=num_bytes if num_bytes is not None else sum(committed.tar_bytes for committed in done),
+        seconds_estimate=sum(known) / len(known) * (len(whys) + len(state.follows)) if known else None,
+    )
+
+
+def _pack_plan(packing: Packing) -> StepPlan:
+    manifest = packing.manifest()
+    num_shards = len(manifest.shards) if manifest else 0
+    done, follows = packing.is_done(), packing.fingerprint is None
+    return StepPlan(
+        name=packing.name,
+        kind="pack",
+        done=num_shards if done else 0,
+        new=int(not done and not follows and not num_shards),
+        stale=num_shards if not done and not follows else 0,
+        follows=max(1, num_shards) if follows else 0,
+        reasons=() if done or not manifest else ("what it packs changed",),
+        num_bytes=sum(shard.size for shard in manifest.shards) if manifest else 0,
+        seconds_estimate=None,
+    )

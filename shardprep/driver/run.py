@@ -1,0 +1,236 @@
+"""The loop over a recipe: for every step, make what is not up to date, in order."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from shardprep.core.plan import PlannedPass
+from shardprep.driver.budget import FailureBudget
+from shardprep.driver.identity import random_models
+from shardprep.driver.model import Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
+from shardprep.driver.packing import Packing
+from shardprep.driver.state import RawState, StepState, raw_state, step_state, work_settings, write_raw_info
+from shardprep.errors import RunFailed
+from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
+from shardprep.gather.pack import PackedShard, pack_shard
+from shardprep.gather.select import decide, write_selection
+from shardprep.gather.settings import Pack, Select
+from shardprep.recipe.model import RAW, Gather, Pass, Recipe
+from shardprep.runtime.task import ShardResult, ShardTask
+from shardprep.runtime.worker import work_on
+from shardprep.shards.join import read_chain
+from shardprep.shards.set import Committed, ShardSet, write_info
+
+_SILENT = Silent()
+
+Answer = ShardResult | PackedShard | ShardFailure
+
+
+def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
+    """Make every step of a recipe that is not up to date.
+
+    Raises FailureBudgetExceeded, RunFailed, Stopped, StoreError, SourceError or RecipeError; what was committed before
+    stays, and the next run goes on from there.
+    """
+    options = options or RunOptions()
+    settings = recipe.settings
+    num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
+    with LocalExecutor(num_workers, settings.threads, options.stop) as executor:
+        running = _Run(recipe, options, reporter, executor)
+        running.all_steps()
+    return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries))
+
+
+@dataclass
+class _Run:
+    """One run: the recipe, how it is run and what came of it so far."""
+
+    recipe: Recipe
+    options: RunOptions
+    reporter: Reporter
+    executor: LocalExecutor
+    states: dict[str, StepState] = field(default_factory=dict)
+    summaries: list[StepSummary] = field(default_factory=list)
+
+    def all_steps(self) -> None:
+        """Make the source's set and then the steps, in order."""
+        self._source(raw_state(self.recipe, self.options.retry))
+        if self.options.until == RAW:
+            return
+        for step in self.recipe.steps:
+            parent = self.states[self.recipe.parent_of(step)]
+            if isinstance(step, Pass):
+                self._pass(step, parent)
+            elif isinstance(step.does, Select):
+                self._select(step, step.does, parent)
+            else:
+                self._pack(step.name, step.does, parent)
+            if step.name == self.options.until:
+                return
+
+    def _source(self, raw: RawState) -> None:
+        write_raw_info(raw)
+        self.states[RAW] = raw.state
+        tasks = [replace(self._task(raw.state, shard), entries=tuple(raw.entries[shard])) for shard in raw.state.todo]
+        self._complete(raw.state, "source", len(tasks), self.executor.run(tasks, work_on))
+
+    def _pass(self, step: Pass, parent: StepState) -> None:
+        state = self._opened(step, parent)
+        planned = PlannedPass(step.name, step.stages)
+        tasks = [
+            replace(self._task(state, shard), chain=parent.chain(shard), stages=step.stages, reads=planned.reads) for shard in state.todo
+        ]
+        self._complete(state, "pass", len(tasks), self.executor.run(tasks, work_on), random_models(step.stages))
+
+    def _select(self, step: Gather, select: Select, parent: StepState) -> None:
+        state = self._opened(step, parent)
+        tasks = [replace(self._task(state, shard), chain=parent.chain(shard)) for shard in state.todo]
+        self._complete(state, "select", len(tasks), _selections(select, tasks, parent, self.recipe))
+
+    def _pack(self, name: str, pack: Pack, parent: StepState) -> None:
+        packing = Packing(self.recipe, name, pack, parent)
+        started = time.monotonic()
+        tally = _Tally()
+        if not packing.is_done():
+            tasks = packing.start()
+            self.reporter.step_started(name, len(tasks), None)
+            for answer in self.executor.run(tasks, pack_shard):
+                self._count(tally, name, answer)
+            _raise_failures(name, tally.failures)
+            packing.finish()
+        self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
+
+    def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
+        state = step_state(self.recipe, step, parent, self.options.retry)
+        write_info(state.set.store, state.info)
+        self.states[step.name] = state
+        return state
+
+    def _task(self, state: StepState, shard: str) -> ShardTask:
+        todo = state.todo[shard]
+        return ShardTask(
+            step=state.name,
+            shard=shard,
+            out_url=state.set.store.url,
+            fingerprint=todo.fingerprint,
+            step_fingerprint=state.info.step_fingerprint,
+            stages=(),
+            is_base=state.info.kind == "base",
+            adds=state.info.adds,
+            reads=(),
+            settings=work_settings(self.recipe),
+            storage_options=self.recipe.settings.storage_options,
+            retry=todo.retry,
+            reuse=self.options.reuse,
+        )
+
+    def _complete(self, state: StepState, kind: StepKind, num_tasks: int, answers: Iterable[Answer], random: tuple[str, ...] = ()) -> None:
+        """Take in the shards of a step as they are made; stop where too many samples fail."""
+        started = time.monotonic()
+        tally = _Tally()
+        self.reporter.step_started(state.name, num_tasks, None)
+        limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
+        budget = FailureBudget(state.name, state.set.store.url, limit)
+        try:
+            for shard, committed in state.seen.items():
+                if shard not in state.todo:
+                    budget.add(committed.counts)
+            for answer in answers:
+                if committed := self._count(tally, state.name, answer):
+                    state.set.remember(committed)
+                    state.made(answer.shard, committed)
+                    budget.add(committed.counts)
+        finally:
+            state.set.save_digests()
+        _raise_failures(state.name, tally.failures)
+        state.set.collect(state.seen)
+        self._done(state.name, kind, state.set, state.seen, state.set.store.url, tally, started, random)
+
+    def _count(self, tally: _Tally, step: str, answer: Answer) -> Committed | None:
+        if isinstance(answer, ShardFailure):
+            tally.failures.append(answer)
+            self.reporter.message(str(answer.error))
+            return None
+        tally.made += 1
+        tally.worked_on += answer.worked_on
+        tally.decodes += answer.committed.decodes
+        self.reporter.shard_done(step, answer.shard, answer.committed.counts, answer.committed.seconds)
+        return answer.committed
+
+    def _done(
+        self,
+        name: str,
+        kind: StepKind,
+        shard_set: ShardSet,
+        committed: Mapping[str, Committed],
+        url: str,
+        tally: _Tally,
+        started: float,
+        random: tuple[str, ...],
+    ) -> None:
+        counts: Counter[str] = Counter()
+        for one in committed.values():
+            counts.update(one.counts)
+        summary = StepSummary(
+            name=name,
+            kind=kind,
+            url=url,
+            samples_in=sum(counts[f"input.{fate}"] for fate in ("kept", "dropped", "failed")),
+            samples_out=counts["output.kept"],
+            kept=counts["input.kept"],
+            dropped=_by_reason(counts, "dropped"),
+            failed=_by_reason(counts, "failed"),
+            shards_made=tally.made,
+            shards_done=len(committed) - tally.made,
+            worked_on=tally.worked_on,
+            seconds=time.monotonic() - started,
+            decodes=tally.decodes,
+            random_models=random,
+        )
+        self.summaries.append(summary)
+        self.reporter.step_done(summary)
+
+
+@dataclass
+class _Tally:
+    """What this run added to a step."""
+
+    made: int = 0
+    worked_on: int = 0
+    decodes: int = 0
+    failures: list[ShardFailure] = field(default_factory=list)
+
+
+def _selections(select: Select, tasks: list[ShardTask], parent: StepState, recipe: Recipe) -> Iterator[ShardResult]:
+    """Decide and write the shards of a selection, in this process: only ledgers are read and written."""
+    options = recipe.settings.storage_options
+    if select.is_global:
+        shards = {shard: read_chain(parent.chain(shard), options) for shard in parent.info.shards} if tasks else {}
+        decisions = decide(select, [sample for samples in shards.values() for sample in samples])
+        for task in tasks:
+            yield write_selection(task, shards[task.shard], decisions)
+        return
+    for task in tasks:
+        samples = read_chain(task.chain, options)
+        yield write_selection(task, samples, decide(select, samples))
+
+
+def _by_reason(counts: Mapping[str, int], fate: str) -> dict[str, int]:
+    """Return the number of samples and children of a fate by reason; a parent is not counted beside its children."""
+    found: Counter[str] = Counter()
+    for name, count in sorted(counts.items()):
+        role, _, reason = name.partition(":")
+        if reason and role.endswith(f".{fate}"):
+            found[reason] += count
+    return dict(found)
+
+
+def _raise_failures(step: str, failures: list[ShardFailure]) -> None:
+    if failures:
+        first = failures[0]
+        raise RunFailed(f"{step}: {len(failures)} shards could not be made; the others are committed. Shard {first.shard}: {first.error}") from first.error
+
+

@@ -1,0 +1,56 @@
+"""The errors a user can meet, as one tree: catch `ShardprepError` for all of them."""
+
+
+class ShardprepError(Exception):
+    """Something the user can mend. The message names the thing, what came, what was expected and the next step."""
+
+
+class RecipeError(ShardprepError, ValueError):
+    """A recipe or a setting is wrong; raised before anything runs."""
+
+
+class MissingExtra(ShardprepError, ImportError):
+    """An optional dependency is absent; the message holds the command that installs it."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        super().__init__(f'{what} needs {package}. Install it with: pip install "shardprep[{extra}]"')
+        self.extra = extra
+
+
+class SourceError(ShardprepError):
+    """A source folder, list or tar cannot be read at all."""
+
+
+class ShardError(ShardprepError):
+    """A tar or a ledger is damaged, hostile or does not belong to its set."""
+
+
+class IncompleteSet(ShardError):
+    """A shard set lacks shards that its `set.json` lists."""
+
+
+class StoreError(ShardprepError):
+    """The store refuses: no space, read-only, no permission, not found."""
+
+
+class Unavailable(ShardprepError):
+    """The environment failed, not the sample: a server is down, a store unreachable, a device lost.
+
+    A stage raises it to give the shard back; the shard is tried again later and no sample is blamed.
+    """
+
+
+class FailureBudgetExceeded(ShardprepError):
+    """More samples failed than `--max-failed` allows."""
+
+
+class RunFailed(ShardprepError):
+    """A shard could not be made after all its attempts."""
+
+
+class Stopped(ShardprepError):
+    """The run was asked to stop. `finished` says whether the shards in work were finished or given up."""
+
+    def __init__(self, message: str, *, finished: bool) -> None:
+        super().__init__(message)
+        self.finished = finished

@@ -1,0 +1,79 @@
+"""Opening a blob as a video, and the error that says why it cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import av
+import av.error
+
+from shardprep.core.blob import Blob
+from shardprep.errors import ShardprepError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+MAX_PIXELS = 16384 * 16384 // 4
+"""Largest frame that is decoded, in pixels: a header may claim anything, and a frame is allocated before it is filled."""
+
+# Header values beyond this are nonsense; ffmpeg itself refuses more than INT_MAX bytes per plane.
+_READ_BYTES = 1 << 17
+
+
+class DecodeError(ShardprepError):
+    """A video cannot be read. `reason` is kebab-case and can be counted; the message holds the decoder's own words."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@contextmanager
+def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open `blob` and yield its container and first video stream (cover pictures do not count), ready to decode.
+
+    Raises DecodeError: `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`.
+    """
+    if not blob.size:
+        raise DecodeError("empty-file", "the file is empty")
+    with blob.open() as file, _open(file, max_pixels) as container:
+        stream = _video_stream(container)
+        _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        yield container, stream
+
+
+def decoder_words(error: av.error.FFmpegError) -> str:
+    """Return ffmpeg's message and the call that gave it."""
+    call = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror}{call}"
+
+
+def _open(file: object, max_pixels: int) -> InputContainer:
+    try:
+        return av.open(
+            file, mode="r", metadata_errors="replace", buffer_size=_READ_BYTES, options={"max_pixels": str(max_pixels), "threads": "1"}
+        )
+    except av.error.FFmpegError as error:
+        raise DecodeError("not-a-video", f"no container that ffmpeg can read: {error.strerror}") from error
+
+
+def _video_stream(container: InputContainer) -> VideoStream:
+    pictures = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not streams:
+        held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise DecodeError("no-video-stream", f"no video stream; the {container.format.name} file holds {held}")
+    if streams[0].codec_context is None:
+        raise DecodeError("no-decoder", f"no decoder for the video stream of the {container.format.name} file")
+    return streams[0]
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DecodeError("too-large", f"frames of {width}x{height} pixels; at most {max_pixels} pixels are decoded")

@@ -1,0 +1,41 @@
+"""Optical flow between frames: how fast a picture moves, independent of its size and of the frame rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import cv2
+import numpy as np
+
+from shardprep.media.resize import Image
+
+REFERENCE_SHORT_SIDE = 320
+"""Speeds are given for a picture whose short side has this many pixels."""
+
+Preset = Literal["ultrafast", "fast", "medium"]
+_PRESETS: dict[str, int] = {
+    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+}
+
+
+def flow_speeds(grays: Sequence[Image], seconds: Sequence[float], preset: Preset = "medium") -> list[float]:
+    """Return the mean speed between each frame and the next, in px per second at a short side of 320 px.
+
+    The mean over all pixels of the length of the flow vector (Kroeger et al. 2016, dense inverse search, OpenCV's DIS),
+    divided by the time between the frames. Two frames of one time give no value.
+    """
+    dis = cv2.DISOpticalFlow_create(_PRESETS[preset])
+    speeds = []
+    for earlier, later, start, end in zip(grays, grays[1:], seconds, seconds[1:], strict=False):
+        if end > start:
+            flow = dis.calc(earlier, later, None)
+            scale = REFERENCE_SHORT_SIDE / min(earlier.shape[:2])
+            speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean(dtype=np.float64)) * scale / (end - start))
+    return speeds
+
+
+MIN_SIDE_PX = 16
+"""DIS matches patches of 8 pixels on a pyramid: smaller pictures have no flow."""

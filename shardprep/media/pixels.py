@@ -1,0 +1,65 @@
+"""From a decoded frame to the upright pixels that stages asked for, each conversion made once per frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from shardprep.core.frames import FramesWanted, Native, Size
+from shardprep.media.resize import Image, resize
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+Colour = Literal["rgb", "bgr", "gray"]
+_FORMATS: dict[str, str] = {"rgb": "rgb24", "bgr": "bgr24", "gray": "gray"}
+
+
+class FramePixels:
+    """The pixels of one frame in any size and colour, kept while the frame is the current one."""
+
+    def __init__(self, converter: PixelConverter, frame: VideoFrame) -> None:
+        self._converter, self._frame = converter, frame
+        self._made: dict[tuple[Size, str], Image] = {}
+
+    def get(self, wanted: FramesWanted) -> Image | None:
+        """Return what `wanted` asks for of this frame, upright; None where it asks for no pixels."""
+        if wanted.colour == "none":
+            return None
+        key = (wanted.size, wanted.colour)
+        if key not in self._made:
+            native = (Native(), wanted.colour)
+            if native not in self._made:
+                self._made[native] = self._converter.convert(self._frame, wanted.colour)
+            self._made[key] = resize(self._made[native], wanted.size)
+        return self._made[key]
+
+
+class PixelConverter:
+    """Turns frames of one video into upright arrays; frames that change size in mid-stream are brought to the first one's."""
+
+    def __init__(self, threads: int = 1) -> None:
+        self._reformatters: dict[str, VideoReformatter] = {}
+        self._size: tuple[int, int] | None = None
+        self._threads = threads
+
+    def of(self, frame: VideoFrame) -> FramePixels:
+        """Return the pixels of a frame, made when asked for."""
+        return FramePixels(self, frame)
+
+    def convert(self, frame: VideoFrame, colour: Colour) -> Image:
+        """Return uint8 pixels of the upright frame, full range; equal to OpenCV's decoding for 8-bit video."""
+        self._size = self._size or (frame.width, frame.height)
+        width, height = self._size
+        # swscale keeps its tables in the reformatter; a new one per frame costs more than the conversion of a small frame
+        reformatter = self._reformatters.setdefault(colour, VideoReformatter())
+        converted = reformatter.reformat(frame, width, height, _FORMATS[colour], threads=self._threads)
+        return upright(np.asarray(converted.to_ndarray(), dtype=np.uint8), frame.rotation)
+
+
+def upright(image: Image, rotation: float) -> Image:
+    """Return the image turned counter-clockwise by the display matrix's angle, in quarter turns."""
+    turns = round(rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

@@ -1,0 +1,80 @@
+"""From any decoded frame to what an encoder takes: 8-bit yuv420p, limited range, upright, even sides, scaled where asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
+
+from shardprep.media.container import DecodeError
+from shardprep.media.probe import is_full_range
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class FrameShaper:
+    """Shapes the frames of one video; a frame that is right already passes through uncopied.
+
+    Rotation is baked in. An odd side loses one row or column where nothing is scaled. The matrix, primaries and transfer of
+    the source are kept (HDR stays HDR, in 8 bits); full range becomes limited; RGB becomes BT.709.
+    """
+
+    def __init__(self, first: VideoFrame, short_side_px: int | None) -> None:
+        self.turns = round(first.rotation / 90) % 4
+        width, height = _scaled(first.width, first.height, short_side_px)
+        self._stored = (width, height)
+        even = (width // 2 * 2, height // 2 * 2)
+        if not all(even):
+            raise DecodeError("too-small", f"frames of {first.width}x{first.height} pixels; h264 in 4:2:0 needs at least 2x2")
+        self.width, self.height = even if self.turns % 2 == 0 else even[::-1]
+        self._reformatter = VideoReformatter()
+        self._is_rgb = first.format.is_rgb or first.format.name.startswith("gbr")
+        self.colorspace = int(Colorspace.ITU709) if self._is_rgb else int(first.colorspace)
+        self.color_primaries, self.color_trc = (1, 1) if self._is_rgb else (int(first.color_primaries), int(first.color_trc))
+        # Unspecified means limited to every player, but only a range that is known is written down.
+        self.color_range = int(ColorRange.MPEG) if is_full_range(first) else int(first.color_range)
+
+    def shape(self, frame: VideoFrame) -> VideoFrame:
+        """Return the frame as the encoder takes it, without a time."""
+        width, height = self._stored
+        full = is_full_range(frame)
+        if (frame.width, frame.height, frame.format.name) != (width, height, "yuv420p") or full:
+            frame = self._reformatter.reformat(
+                frame,
+                width,
+                height,
+                "yuv420p",
+                dst_colorspace=self.colorspace if self._is_rgb else None,
+                src_color_range=ColorRange.JPEG if full else None,
+                dst_color_range=ColorRange.MPEG if full else None,
+                interpolation=Interpolation.BICUBIC,
+                threads=1,
+            )
+        if self.turns or width % 2 or height % 2:
+            frame = _turned_and_cropped(frame, self.turns)
+        return frame
+
+
+def _scaled(width: int, height: int, short_side_px: int | None) -> tuple[int, int]:
+    """Return the size after scaling to a short side: even sides, never up."""
+    if short_side_px is None or min(width, height) <= short_side_px:
+        return width, height
+    scale = short_side_px / min(width, height)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _turned_and_cropped(frame: VideoFrame, turns: int) -> VideoFrame:
+    width, height = frame.width // 2 * 2, frame.height // 2 * 2
+    crops = [(height, width), (height // 2, width // 2), (height // 2, width // 2)]
+    planes = [np.rot90(_plane(frame, i)[:h, :w], turns) for i, (h, w) in enumerate(crops)]
+    out_height, out_width = planes[0].shape
+    packed = np.concatenate([np.ascontiguousarray(plane).reshape(-1) for plane in planes])
+    return VideoFrame.from_ndarray(packed.reshape(out_height * 3 // 2, out_width), format="yuv420p")
+
+
+def _plane(frame: VideoFrame, index: int) -> NDArray[np.uint8]:
+    plane = frame.planes[index]
+    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]

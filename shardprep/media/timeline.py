@@ -1,0 +1,190 @@
+"""The timeline of a video: when each frame is shown, and where decoding can start; read from packets, without decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import av.error
+
+from shardprep.core.blob import Blob
+from shardprep.media.container import MAX_PIXELS, DecodeError, decoder_words, open_video
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+OnCorrupt = Literal["fail", "keep"]
+"""At damage in the middle of a video: raise, or let the video end at the last good frame."""
+
+# Their index says which packets are key frames and where they lie, and their packets carry true presentation times.
+_SEEKABLE = frozenset({"mov", "matroska"})
+# AVI stores no presentation times: ffmpeg guesses them in decoding order, wrongly where there are B-frames.
+_UNTIMED = frozenset({"avi"})
+# After so many packets without a key frame there is none, or the container does not mark them.
+_MAX_WAITING = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """When the frames of a video are shown, in presentation order, and what its headers say."""
+
+    pts: tuple[int, ...]
+    """Presentation times in units of `time_base`, ascending."""
+    time_base: Fraction
+    end_pts: int
+    """When the last frame's display ends."""
+    keyframes: tuple[int, ...]
+    """Indices of the frames from which decoding can start, ascending."""
+    key_times: tuple[int, ...]
+    """Time by which the container finds each key frame: the decoding time in mov and mp4, else the presentation time."""
+    width: int
+    """Width of the upright frames in pixels."""
+    height: int
+    rotation: int
+    """Quarter turns are 0, 90, 180, 270: degrees that stored frames are turned counter-clockwise to stand upright."""
+    fps: float
+    """Average frames per second; 0 where the container does not say and there is but one frame."""
+    container: str
+    codec: str
+    is_timed: bool
+    """Whether a decoded frame's own time tells its index; False where the container's times are missing, doubled or guessed."""
+    can_seek: bool
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.pts)
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Presentation times in seconds, as the container says (the first may be above 0)."""
+        return tuple(float(pts * self.time_base) for pts in self.pts)
+
+    @property
+    def end_seconds(self) -> float:
+        """When the last frame's display ends."""
+        return float(self.end_pts * self.time_base)
+
+
+class PacketTime(NamedTuple):
+    """What a packet says of its frame."""
+
+    pts: int | None
+    dts: int | None
+    duration: int
+    is_key: bool
+
+
+def read_timeline(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int = MAX_PIXELS) -> Timeline:
+    """Return the timeline of a video by reading its packets; only the first frame is decoded, for the way it stands.
+
+    Packets before the first key frame are left out: they cannot be decoded. Raises DecodeError where the file is no
+    video, and `truncated` where the container ends early, unless `on_corrupt` keeps what came before.
+    """
+    with open_video(blob, max_pixels=max_pixels) as (container, stream):
+        packets, first = _read_packets(container, stream, on_corrupt)
+        if not packets:
+            raise DecodeError("no-frames", f"the {stream.codec_context.name} stream holds no frame")
+        return build_timeline(container, stream, packets, first)
+
+
+def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequence[PacketTime], first: VideoFrame | None) -> Timeline:
+    """Return the timeline of packets in decoding order; `first` is the first decoded frame, None where it cannot be decoded."""
+    name = container.format.name.partition(",")[0]
+    times = [packet.pts if packet.pts is not None else packet.dts for packet in packets]
+    known = [time for time in times if time is not None]
+    is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
+    pts = tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets))
+    keys = _key_frames(packets, pts, by_dts=name == "mov") if is_timed else []
+    rotation = round(first.rotation / 90) * 90 % 360 if first else 0
+    width, height = (first.width, first.height) if first else (stream.codec_context.width, stream.codec_context.height)
+    turned = rotation in (90, 270)
+    return Timeline(
+        pts=pts,
+        time_base=Fraction(stream.time_base or Fraction(1, 90000)),
+        end_pts=end_of(stream, pts, packets[-1].duration),
+        keyframes=tuple(i for i, _ in keys),
+        key_times=tuple(time for _, time in keys),
+        width=height if turned else width,
+        height=width if turned else height,
+        rotation=rotation,
+        fps=float(stream.average_rate or 0),
+        container=name,
+        codec=stream.codec_context.name,
+        is_timed=is_timed,
+        can_seek=is_timed and name in _SEEKABLE,
+    )
+
+
+def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int], *, by_dts: bool) -> list[tuple[int, int]]:
+    index = {time: i for i, time in enumerate(pts)}
+    keys = [(packet.pts, packet.dts if by_dts else None) for packet in packets if packet.is_key]
+    return sorted((index[shown], shown if decoded is None else decoded) for shown, decoded in keys if shown is not None)
+
+
+def end_of(stream: VideoStream, pts: Sequence[int], duration: int) -> int:
+    """Return when the last frame ends: the stream's own end where it is likely, else after the last frame's duration.
+
+    ffmpeg fills in the duration of a packet from the decoding order, so with B-frames and a variable rate it belongs to another frame.
+    """
+    usual = duration or (round(1 / (stream.average_rate * stream.time_base)) if stream.average_rate and stream.time_base else 1)
+    if stream.duration:
+        end = (stream.start_time or 0) + stream.duration
+        if pts[-1] < end <= pts[-1] + 4 * usual:
+            return end
+    return pts[-1] + max(1, usual)
+
+
+def _read_packets(container: InputContainer, stream: VideoStream, on_corrupt: OnCorrupt) -> tuple[list[PacketTime], VideoFrame | None]:
+    packets: list[PacketTime] = []
+    first: VideoFrame | None = None
+    peek = True
+    try:
+        for packet in decodable_packets(container, stream):
+            if peek:
+                first, peek = _peek(packet)
+            if packet.size and not packet.is_discard:
+                packets.append(PacketTime(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe))
+    except av.error.FFmpegError as error:
+        if on_corrupt == "keep" and packets:
+            return packets, first
+        raise DecodeError("truncated", f"{container.format.name}: {decoder_words(error)}, after packet {len(packets)}") from error
+    return packets, first
+
+
+def _peek(packet: Packet[VideoStream]) -> tuple[VideoFrame | None, bool]:
+    """Return the first frame where the packet gives it, and whether to go on looking."""
+    try:
+        frames = packet.decode()
+    except av.error.FFmpegError:
+        return None, False
+    return (frames[0], False) if frames else (None, True)
+
+
+def decodable_packets(container: InputContainer, stream: VideoStream, *, has_started: bool = False) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets from the first key frame on, and at the end the empty one that flushes the decoder.
+
+    A recording may start between key frames; what comes before the first one cannot be decoded and is no damage. Where no
+    packet is marked as a key frame all are yielded.
+    """
+    waiting: list[Packet[VideoStream]] = []
+    for packet in container.demux(stream):
+        is_flush = not packet.size and packet.dts is None
+        if not packet.size and not is_flush:
+            continue  # an AVI marks a dropped frame so; given to a decoder it would end the stream
+        if not has_started and not packet.is_keyframe and not is_flush and len(waiting) < _MAX_WAITING:
+            waiting.append(packet)
+            continue
+        if not has_started and not packet.is_keyframe:
+            yield from waiting
+        has_started = True
+        yield packet
+
+
+def _even_times(stream: VideoStream, count: int) -> tuple[int, ...]:
+    step = 1 / (Fraction(stream.average_rate or 25) * Fraction(stream.time_base or Fraction(1, 90000)))
+    return tuple(round(i * step) for i in range(count))

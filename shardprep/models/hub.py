@@ -1,0 +1,82 @@
+"""Fetching weights from the Hugging Face hub, and its errors in our words."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shardprep.errors import MissingExtra, RecipeError, Unavailable
+
+_TRUE = frozenset({"1", "on", "yes", "true"})
+_CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
+
+
+def is_offline() -> bool:
+    """Whether HF_HUB_OFFLINE asks for the local cache only."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+
+
+def find_commit(repo: str, revision: str | None) -> str:
+    """Return the commit that the hub (offline: the cache) has for a revision; a commit is returned as it is."""
+    if revision and re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    return _snapshot(repo, revision, ["config.json", "open_clip_config.json", "model_index.json"]).name
+
+
+def fetch_files(repo: str, path: str, revision: str | None) -> Path:
+    """Return the local folder (or file) of `path` in a repository, downloaded where it is not cached.
+
+    Of a folder: its configs and its safetensors; weights in torch's own format only where there are no safetensors.
+    """
+    commit = find_commit(repo, revision)
+    if Path(path).suffix:
+        patterns = [path]
+    else:
+        prefix = f"{path}/" if path else ""
+        patterns = [prefix + pattern for pattern in (*_CONFIGS, "*.safetensors")]
+    found = _snapshot(repo, commit, patterns) / path
+    if found.is_dir() and not any(found.glob("*.safetensors")):
+        found = _snapshot(repo, commit, [pattern.replace("*.safetensors", "*.bin") for pattern in patterns]) / path
+    if not found.exists():
+        raise RecipeError(f"weights {repo}: revision {commit[:12]} holds no {path}; look at https://huggingface.co/{repo}/tree/{commit}")
+    return found
+
+
+def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise MissingExtra(f"fetching {repo}", "huggingface_hub", "models") from error
+    with _our_words(repo, revision):
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=is_offline()))
+
+
+@contextmanager
+def _our_words(repo: str, revision: str | None) -> Iterator[None]:
+    from huggingface_hub import errors
+
+    what = f"weights {repo}@{revision or 'main'}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise RecipeError(f"{what}: gated; accept the terms at https://huggingface.co/{repo} and run `hf auth login`") from error
+    except errors.RepositoryNotFoundError as error:
+        raise RecipeError(
+            f"{what}: neither a local folder nor a public repository of the hub; a name is OWNER/REPO[/FOLDER][@REVISION] or a path. "
+            "For a private repository run `hf auth login`"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise RecipeError(f"{what}: the repository has no such revision; look at https://huggingface.co/{repo}/commits/main") from error
+    except errors.HFValidationError as error:
+        raise RecipeError(f"{what}: {error}") from error
+    except errors.LocalEntryNotFoundError as error:
+        if is_offline():
+            raise RecipeError(
+                f"{what}: not in the local cache, and HF_HUB_OFFLINE is set; unset it, or run `hf download {repo}` where there is a network"
+            ) from error
+        raise Unavailable(f"{what}: the hub cannot be reached and the local cache lacks files: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"{what}: {error}") from error

@@ -1,0 +1,147 @@
+"""Whether the steps of a recipe fit together: names, order, what is read and written, and what must be installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator, Sequence
+
+from shardprep.core.plan import Available, check_pass, nearest
+from shardprep.core.stage import Stage, stage_name
+from shardprep.errors import MissingExtra, RecipeError
+from shardprep.gather.settings import Pack, Select
+from shardprep.recipe.document import Path, hint
+from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
+from shardprep.sources.spec import SourceSpec
+
+Problem = tuple[Path, str]
+"""Where in the recipe, and what is wrong there."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_SOURCE_COLUMNS = ("source.path", "source.name", "source.bytes")
+_OPEN_PREFIXES = ("meta.", "caption.")
+"""What lists, sidecar files and foreign tars bring; the names are known only when they are read."""
+
+
+def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
+    """Raise RecipeError where the steps do not fit together; with `until`, extras of later steps may be missing."""
+    problems = [f"recipe {recipe.name}: {message}" for _, message in find_problems(recipe, until=until)]
+    if problems:
+        raise RecipeError("\n".join(dict.fromkeys(problems)))
+
+
+def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = True) -> Iterator[Problem]:
+    """Yield what is wrong; of a recipe that is not whole (parts could not be read) only what can be said nevertheless."""
+    if is_whole and not recipe.steps:
+        yield ("steps",), "the recipe has no steps; write `steps:` and one `- NAME: [stage, stage]` per step"
+    yield from _names(recipe.steps, is_whole)
+    structural = list(_order(recipe))
+    yield from structural
+    names = [step.name for step in recipe.steps]
+    if until is not None and until not in names:
+        yield ("steps",), f"there is no step {until!r} to stop after; {hint(until, names)}"
+    if is_whole:
+        yield from _extras(recipe, until)
+        if not structural:
+            yield from _columns(recipe)
+
+
+def raw_available(source: SourceSpec) -> Available:
+    """Return what the first step can read: the roles and columns of raw shards."""
+    roles = {"video", "image", "text"} | ({"source", "target"} if source.shards is not None else set())
+    return Available(frozenset({*roles, *_SOURCE_COLUMNS}), _OPEN_PREFIXES)
+
+
+def steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
+    """Return the steps up to and including `until`, all where it is None."""
+    names = [step.name for step in recipe.steps]
+    return recipe.steps if until not in names else recipe.steps[: names.index(until) + 1]
+
+
+def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[Problem]:
+    seen: dict[str, int] = {}
+    for index, step in enumerate(steps):
+        if not step.name and not is_whole:
+            continue
+        path: Path = ("steps", index, step.name)
+        if step.name in seen:
+            yield path, f"two steps are named {step.name} (the first is step {seen[step.name] + 1}); every step writes a folder of its own name"
+        seen.setdefault(step.name, index)
+        if not _NAME.fullmatch(step.name):
+            yield path, f"the step's name {step.name!r} would name a folder; it may hold a-z 0-9 and -"
+        if step.name == RAW:
+            yield path, f"a step cannot be named {RAW}: that is the shard set of the source"
+        if is_whole and isinstance(step, Pass) and not step.stages:
+            yield path, f"step {step.name} has no stages"
+
+
+def _order(recipe: Recipe) -> Iterator[Problem]:
+    earlier: dict[str, Step | None] = {RAW: None}
+    all_names = [step.name for step in recipe.steps]
+    for index, step in enumerate(recipe.steps):
+        if step.from_ is not None and step.from_ not in earlier:
+            late = "comes later; a step reads an earlier one" if step.from_ in all_names else f"is unknown; {hint(step.from_, list(earlier))}"
+            yield ("steps", index, "from"), f"step {step.name}: from: {step.from_} {late}"
+        parent = earlier.get(step.from_ if step.from_ is not None else (all_names[index - 1] if index else RAW))
+        if isinstance(parent, Gather) and isinstance(parent.does, Pack):
+            yield (
+                ("steps", index, step.name),
+                f"step {step.name} reads {parent.name}, which packs for training and is the end of its branch; move it before, or say `from: STEP`",
+            )
+        earlier.setdefault(step.name, step)
+
+
+def _extras(recipe: Recipe, until: str | None) -> Iterator[Problem]:
+    for index, step in enumerate(steps_until(recipe, until)):
+        for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
+            for module, extra in stage.needs:
+                if importlib.util.find_spec(module.partition(".")[0]) is None:
+                    yield ("steps", index, step.name, place), str(MissingExtra(stage_name(stage), module, extra))
+                    break
+
+
+def _columns(recipe: Recipe) -> Iterator[Problem]:
+    available = {RAW: raw_available(recipe.source)}
+    for index, step in enumerate(recipe.steps):
+        path: Path = ("steps", index, step.name)
+        there = available[recipe.parent_of(step)]
+        if isinstance(step, Pass):
+            for place, stage in enumerate(step.stages):
+                yield from _stage(step.name, stage, there, (*path, place))
+                there = there.with_names(stage.writes)
+        else:
+            yield from _gather(step, there, path)
+        available[step.name] = there
+
+
+def _stage(step: str, stage: Stage, there: Available, path: Path) -> Iterator[Problem]:
+    try:
+        check_pass(step, [stage], there)
+    except RecipeError as error:
+        yield path, str(error)
+    role = stage.frames.role if stage.frames else "video"
+    if not there.has(role):
+        yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, which is not there"
+
+
+def _gather(step: Gather, there: Available, path: Path) -> Iterator[Problem]:
+    does = step.does
+    try:
+        wanted = _select_columns(does) if isinstance(does, Select) else [*does.bucket_by, *(does.roles or ())]
+    except RecipeError as error:
+        yield path, f"step {step.name}: {error}"
+        return
+    for name in dict.fromkeys(wanted):
+        if name != "key" and not there.has(name):
+            near = nearest(name, sorted(there.names), "; there is")
+            yield path, f"step {step.name} reads {name}, which no earlier step writes{near}"
+
+
+def _select_columns(select: Select) -> list[str]:
+    # DuckDB is imported only where an expression is.
+    from shardprep.expressions.engine import QueryLimits, connect
+    from shardprep.expressions.query import Query
+    from shardprep.expressions.syntax import parse_order
+
+    order = [] if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
+    return [*Query(select.where).columns, *(".".join(path) for path in order)]

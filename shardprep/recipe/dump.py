@@ -1,0 +1,58 @@
+"""A typed recipe as plain data and as YAML, which load as an equal recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, is_dataclass
+from typing import Any
+
+from shardprep.core.stage import Stage, stage_name
+from shardprep.gather.settings import Select
+from shardprep.recipe.document import dump_yaml
+from shardprep.recipe.model import Pass, Recipe, Step
+from shardprep.stages.catalogue import describe_settings
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as it is spelled in YAML, settings with their default value left out."""
+    return {
+        "name": recipe.name,
+        "source": _settings(recipe.source),
+        "output": recipe.output,
+        **_settings(recipe.settings),
+        "steps": [_step(step) for step in recipe.steps],
+    }
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """Return the recipe as YAML."""
+    return dump_yaml(to_dict(recipe))
+
+
+def _step(step: Step) -> dict[str, Any]:
+    body: Any
+    if isinstance(step, Pass):
+        body = [_stage(stage) for stage in step.stages]
+    else:
+        body = {"select" if isinstance(step.does, Select) else "pack": _settings(step.does)}
+    return {step.name: body} | ({} if step.from_ is None else {"from": step.from_})
+
+
+def _stage(stage: Stage) -> Any:
+    settings = _settings(stage)
+    return {stage_name(stage): settings} if settings else stage_name(stage)
+
+
+def _settings(settings: Any) -> dict[str, Any]:
+    values = {setting.name: (getattr(settings, setting.name), setting.default) for setting in describe_settings(type(settings))}
+    return {name: _plain(value) for name, (value, default) in values.items() if default is MISSING or value != default}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {setting.name: _plain(getattr(value, setting.name)) for setting in describe_settings(type(value))}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,107 @@
+"""What a recipe is: a source, steps and an output, as typed frozen settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shardprep.core.stage import Stage
+from shardprep.gather.settings import Pack, Select
+from shardprep.sources.spec import SourceSpec
+
+RAW = "raw"
+"""The name of the source's own shard set, which the first step reads."""
+
+_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)")
+_SCALE = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pass:
+    """Consecutive stages that run together over a shard."""
+
+    name: str
+    stages: tuple[Stage, ...]
+    from_: str | None = None
+    """The step whose samples it reads; None: the step before, and for the first step the source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather:
+    """A step that sees the whole shard set."""
+
+    name: str
+    does: Select | Pack
+    from_: str | None = None
+
+
+Step = Pass | Gather
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How a recipe runs. `threads`, `decoder` and `on_corrupt` can change bytes and enter the fingerprint; the others do not."""
+
+    threads: int = 1
+    """Threads that codecs and models use per worker; x264's bytes depend on it."""
+    decoder: Literal["pyav", "decord"] = "pyav"
+    """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently."""
+    on_corrupt: Literal["fail", "keep"] = "fail"
+    """What becomes of a video that breaks in the middle: failed, or kept as far as it decodes."""
+    workers: int | Literal["auto"] = "auto"
+    """Worker processes; auto: one per GPU, else one per core and thread."""
+    memory: str = "2GiB"
+    """Memory that a worker may use, such as 512MiB or 2GiB."""
+    max_failed: int | float | None = None
+    """Failures at which the run stops: a number (20) or a share of the samples (0.01); null: more than 10 that are also more than 5 %."""
+    timeout_seconds: float | None = None
+    """Time that a stage may take for one sample; null: what each stage says."""
+    tmp: str | None = None
+    """Folder for temporary files; null: the system's."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What fsspec is told about the output's store, such as an endpoint; credentials better come from the provider's own chain."""
+
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; expected 1 or more")
+        if self.workers != "auto" and self.workers < 1:
+            raise ValueError(f"workers is {self.workers}; expected 1 or more, or auto")
+        if self.max_failed is not None and (self.max_failed < 0 or (isinstance(self.max_failed, float) and self.max_failed > 1)):
+            raise ValueError(f"max_failed is {self.max_failed}; expected a number of samples, or a share between 0.0 and 1.0")
+        if self.timeout_seconds is not None and self.timeout_seconds <= 0:
+            raise ValueError(f"timeout_seconds is {self.timeout_seconds}; expected more than 0")
+        parse_bytes(self.memory)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of memory per worker."""
+        return parse_bytes(self.memory)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A source, steps and an output: what a YAML recipe says, or the same thing built in Python."""
+
+    name: str
+    source: SourceSpec
+    steps: tuple[Step, ...]
+    output: str = "out"
+    """Folder or fsspec URL that the shard sets of the steps are written under."""
+    settings: RunSettings = field(default_factory=RunSettings)
+
+    def parent_of(self, step: Step) -> str:
+        """Return the name of the shard set that `step` reads: another step's, or `raw`."""
+        if step.from_ is not None:
+            return step.from_
+        place = next(index for index, other in enumerate(self.steps) if other.name == step.name)
+        return self.steps[place - 1].name if place else RAW
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes that a text such as `512MiB` or `2GiB` says; ValueError where it says none."""
+    found = _BYTES.fullmatch(text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is no amount of memory; write it as 512MiB or 2GiB")
+    return int(float(found[1]) * _SCALE[found[2]])

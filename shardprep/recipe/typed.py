@@ -1,0 +1,150 @@
+"""Typed settings from plain data: every value checked, every mistake told with its place and what would be right."""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from functools import cache
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from shardprep.recipe.document import Path, Problems, hint
+from shardprep.stages.catalogue import describe_settings, setting_types
+
+Settings = TypeVar("Settings")
+
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+    Any: "anything",
+}
+
+
+def build(kind: type[Settings], data: Any, path: Path, problems: Problems, what: str) -> Settings | None:
+    """Return the settings dataclass `kind` made of a mapping, or None after adding what is wrong with it to `problems`.
+
+    A text is no number and a number no text; a whole number is fine where a number is wanted, a list where a tuple is.
+    """
+    if data is None:
+        data = {}
+    if not isinstance(data, Mapping):
+        names = ", ".join(setting.name for setting in describe_settings(kind)) or "no settings"
+        problems.add(path, f"{what} is {_shown(data)}; expected its settings as a mapping: {names}")
+        return None
+    before = len(problems.found)
+    known = [setting.name for setting in describe_settings(kind)]
+    for name in data:
+        if name not in known:
+            problems.add((*path, name), f"{what} has no setting {json.dumps(name)}; {hint(name, known)}")
+    for setting in describe_settings(kind):
+        if setting.is_required and setting.name not in data:
+            problems.add(path, f"{what} needs the setting {setting.name}: {setting.doc or setting.type}")
+    types_by_name = setting_types(kind)
+    values = {
+        name: _typed(types_by_name[name], value, (*path, name), problems, f"{what}.{name}")
+        for name, value in data.items()
+        if name in known
+    }
+    if len(problems.found) > before:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        problems.add(path, f"{what}: {str(error).removeprefix(f'{what}: ')}")
+        return None
+
+
+def expected(kind: Any) -> str:
+    """Return what a person may write for a type: `a number`, `one of dis, raft`, `a list of text, or null`."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind in _NAMES:
+        return _NAMES[kind]
+    if origin is Literal:
+        return f"one of {', '.join(str(value) for value in arguments)}"
+    if origin in (Union, types.UnionType):
+        return ", or ".join(expected(argument) for argument in arguments)
+    if origin in (list, tuple):
+        return _expected_list(arguments)
+    if is_dataclass(kind):
+        return f"a mapping of {', '.join(setting.name for setting in describe_settings(_class(kind)))}"
+    return "a mapping" if isinstance(origin, type) and issubclass(origin, Mapping) else str(kind)
+
+
+@cache
+def adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return the validator of one setting's type, wrapped in a one-tuple: a bare dataclass takes no configuration."""
+    return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid"))
+
+
+def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> Any:
+    if _has_infinity(value):
+        problems.add(path, f"{what} is not finite; expected {expected(kind)}")
+        return None
+    try:
+        # Strictness as JSON has it: lists become tuples and 3 becomes 3.0, but "3" stays text.
+        return adapter(kind).validate_json(json.dumps([value]), strict=True)[0]
+    except ValidationError as error:
+        details = error.errors()
+        inner = [one for one in details if one["type"] in ("unexpected_keyword_argument", "missing")]
+        if inner:
+            _add_inner(kind, inner, path, problems, what)
+        else:
+            problems.add(path, f"{what} is {_shown(value)}; expected {expected(kind)}{_ask(kind, value)}{_reason(details)}")
+        return None
+
+
+def _add_inner(kind: Any, details: list[ErrorDetails], path: Path, problems: Problems, what: str) -> None:
+    for one in details:
+        where = tuple(part for part in one["loc"][1:] if isinstance(part, int) or not _is_type_name(kind, part))
+        name = ".".join(map(str, (what, *where[:-1])))
+        wrong = "has no setting" if one["type"] == "unexpected_keyword_argument" else "needs the setting"
+        problems.add((*path, *where), f"{name} {wrong} {json.dumps(where[-1])}; expected {expected(kind)}")
+
+
+def _is_type_name(kind: Any, part: str) -> bool:
+    # pydantic puts the class's name of a union's branch into the location.
+    return any(getattr(argument, "__name__", None) == part for argument in (kind, *get_args(kind)))
+
+
+def _expected_list(arguments: tuple[Any, ...]) -> str:
+    if len(arguments) == 2 and arguments[1] is Ellipsis or len(arguments) == 1:
+        return f"a list, each {expected(arguments[0])}"
+    return f"a list of {len(arguments)}: {', '.join(expected(argument) for argument in arguments)}"
+
+
+def _ask(kind: Any, value: Any) -> str:
+    choices = [choice for one in (kind, *get_args(kind)) if get_origin(one) is Literal for choice in get_args(one)]
+    near = hint(value, [str(choice) for choice in choices]) if isinstance(value, str) and choices else ""
+    return f"; {near}" if near.startswith("did you mean") else ""
+
+
+def _reason(details: list[ErrorDetails]) -> str:
+    # A ValueError of a nested dataclass's own check says more than the type does.
+    said = [str(one["ctx"]["error"]) for one in details if one["type"] == "value_error" and "ctx" in one]
+    return f" ({'; '.join(said)})" if said else ""
+
+
+def _has_infinity(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, Mapping):
+        return any(_has_infinity(inner) for inner in value.values())
+    return isinstance(value, list) and any(_has_infinity(inner) for inner in value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _class(kind: Any) -> type:
+    assert isinstance(kind, type)
+    return kind

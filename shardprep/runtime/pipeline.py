@@ -1,0 +1,112 @@
+"""The way of samples through the stages of a pass: in order, in batches that depend on the samples and settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
+from shardprep.core.plan import PlannedPass, watches
+from shardprep.core.stage import Process, Stage, stage_name
+from shardprep.runtime.budget import ByteBudget
+from shardprep.runtime.call import call_stage
+from shardprep.runtime.item import Item, Prepared, Work, applies
+from shardprep.runtime.prepare import prepare
+
+
+def run_stages(stages: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work) -> Iterator[Item]:
+    """Yield what becomes of the items, in their order; children of one item follow each other."""
+    for segment in PlannedPass("", tuple(stages)).segments:
+        items = _run_segment(segment, processes, items, work)
+    yield from items
+
+
+def _run_segment(segment: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work) -> Iterator[Item]:
+    budget = ByteBudget(work.settings.memory_bytes // 2)
+    items = prepare(segment, items, work, budget)
+    for place, stage in enumerate(segment):
+        # Every stage may hold a batch back, so each gets its part of the budget.
+        share = budget.limit // (2 * len(segment))
+        items = _run_stage(stage, place, processes[id(stage)], items, work, share)
+    for item in items:
+        budget.release(item.prepared.num_bytes)
+        yield replace(item, prepared=Prepared())
+
+
+def _run_stage(stage: Stage, place: int, process: Process, items: Iterable[Item], work: Work, max_bytes: int) -> Iterator[Item]:
+    held: list[Item] = []
+    num_live = num_bytes = 0
+    for item in items:
+        held.append(item)
+        if _waits_for(stage, place, item):
+            num_live += 1
+            num_bytes += item.prepared.num_bytes
+        full = num_live >= stage.batch_size or num_bytes >= max_bytes
+        if not stage.group_by and (full or not num_live):
+            yield from _work_on(stage, place, process, held, work)
+            held, num_live, num_bytes = [], 0, 0
+    yield from _work_on(stage, place, process, held, work)
+
+
+def _waits_for(stage: Stage, place: int, item: Item) -> bool:
+    """Whether the item takes part in a call of the stage."""
+    frameless = item.prepared.failure is not None and stage.frames is not None
+    return item.outcome is None and applies(stage, item.sample) and not frameless and place not in item.prepared.outcomes
+
+
+def _work_on(stage: Stage, place: int, process: Process, held: Sequence[Item], work: Work) -> Iterator[Item]:
+    live = [item for item in held if _waits_for(stage, place, item)]
+    outcomes: dict[int, Outcome] = {}
+    for batch in _batches(stage, live):
+        samples = [replace(item.sample, frames=item.prepared.frames.get(place)) for item in batch]
+        outcomes |= zip(map(id, batch), call_stage(stage, process, samples, work), strict=True)
+    for item in held:
+        yield from _after(stage, place, item, outcomes.get(id(item)))
+
+
+def _batches(stage: Stage, live: Sequence[Item]) -> list[list[Item]]:
+    if not live:
+        return []
+    if stage.group_by is None:
+        return [list(live)]
+    column = stage.group_by
+    grouped = groupby(sorted(live, key=lambda item: str(item.sample.get(column))), key=lambda item: str(item.sample.get(column)))
+    return [list(group) for _, group in grouped]
+
+
+def _after(stage: Stage, place: int, item: Item, outcome: Outcome | None) -> Iterator[Item]:
+    """Yield what one item is after the stage."""
+    name = stage_name(stage)
+    if item.outcome is not None:
+        yield item
+    elif not applies(stage, item.sample):
+        yield replace(item, not_applicable=True, stage=item.stage or name)
+    elif outcome is not None:
+        yield from _settled(item, outcome, name)
+    elif watches(stage) and isinstance(seen := item.prepared.outcomes.get(place), Kept):
+        # The watcher saw the sample as it was before the stages ahead of this one: take what it wrote.
+        written = {column: seen.sample.get(column) for column in stage.writes}
+        yield replace(item, sample=item.sample.with_columns(written))
+    else:
+        said = item.prepared.outcomes.get(place) or item.prepared.failure
+        assert said is not None, f"{name} neither ran nor watched nor failed on {item.sample.key}"
+        yield from _settled(item, said, name)
+
+
+def _settled(item: Item, outcome: Outcome, stage: str) -> Iterator[Item]:
+    match outcome:
+        case Kept(sample):
+            yield replace(item, sample=replace(sample, frames=None))
+        case Dropped() | Failed() | Joined():
+            yield replace(item, outcome=outcome, stage=stage)
+        case Split(children):
+            if not children:
+                yield replace(item, outcome=Dropped("no-children"), stage=stage)
+            prepared = item.prepared
+            for key, child in children:
+                sample = replace(child.sample, frames=None) if isinstance(child, Kept) else replace(item.sample, key=key, members={})
+                fate = None if isinstance(child, Kept) else child
+                yield replace(item, sample=sample, outcome=fate, stage=stage if fate else None, prepared=prepared)
+                # The bytes of the frames are given back once, with the first child.
+                prepared = Prepared()

@@ -1,0 +1,112 @@
+"""From items that went through a pass to the rows of its ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardprep.core.outcome import Dropped, Failed, Joined
+from shardprep.core.sample import Member, Sample, flatten
+from shardprep.runtime.item import Item
+from shardprep.shards.ledger import InputRow, OutputRow
+
+_CASTS = {"double": float, "int64": int, "string": str, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A row to be written with the members that belong to it."""
+
+    row: OutputRow
+    members: Sequence[Member] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """All that became of one input sample."""
+
+    row: InputRow
+    outgoing: Sequence[Outgoing]
+
+
+def result_of(origin: str, items: Sequence[Item], digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
+    """Return the rows of one input sample from the items that it became."""
+    if [item.sample.key for item in items] == [origin]:
+        return _single(items[0], digest, adds, is_base)
+    outgoing = [_outgoing(item, adds, is_base) for item in items]
+    rows = [out.row for out in outgoing]
+    kept = tuple(row.key for row in rows if row.fate == "kept")
+    if kept:
+        return Result(InputRow(key=origin, fate="kept", into=kept, digest=digest), outgoing)
+    first = rows[0]
+    detail = f"none of {len(rows)} children was kept, first {first.key}: {first.detail or first.reason}"
+    return Result(InputRow(key=origin, fate="dropped", stage=first.stage, reason="no-child-kept", detail=detail, digest=digest), outgoing)
+
+
+def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
+    """Return the record as plain JSON values of the declared types; ValueError names a column that cannot be stored."""
+    leaves = {name: _plain(name, value, types.get(name)) for name, value in flatten(record)}
+    for name in leaves:
+        if "." not in name:
+            raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
+    return dict(Sample("", {}).with_columns(leaves).record)
+
+
+def _single(item: Item, digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
+    key = item.origin
+    if isinstance(item.outcome, Joined):
+        return Result(InputRow(key=key, fate="kept", into=(item.outcome.into,), digest=digest), ())
+    outgoing = _outgoing(item, adds, is_base)
+    row = outgoing.row
+    if row.fate == "kept":
+        return Result(InputRow(key=key, fate="kept", into=(row.key,), digest=digest), [outgoing])
+    return Result(InputRow(key=key, fate=row.fate, stage=row.stage, reason=row.reason, detail=row.detail, digest=digest), ())
+
+
+def _outgoing(item: Item, adds: Mapping[str, str], is_base: bool) -> Outgoing:
+    sample = item.sample
+    lost = item.outcome
+    if lost is None:
+        try:
+            return _kept(item, adds, is_base)
+        except ValueError as error:
+            lost = Failed("bad-record", str(error))
+    assert isinstance(lost, Dropped | Failed)
+    fate = "dropped" if isinstance(lost, Dropped) else "failed"
+    return Outgoing(
+        OutputRow(key=sample.key, parent=item.origin, fate=fate, stage=item.stage, reason=lost.reason, detail=lost.detail or None)
+    )
+
+
+def _kept(item: Item, adds: Mapping[str, str], is_base: bool) -> Outgoing:
+    sample = item.sample
+    record = plain_record(sample.record, adds)
+    members = list(sample.members.values())
+    if not is_base:
+        record = plain_record(dict(_only(sample, adds)), adds)
+        members = [member for role, member in sample.members.items() if role in adds]
+    reason = "not-applicable" if item.not_applicable else None
+    row = OutputRow(key=sample.key, parent=item.origin, fate="kept", stage=item.stage, reason=reason, record=record)
+    return Outgoing(row, sorted(members, key=lambda member: member.suffix))
+
+
+def _only(sample: Sample, adds: Mapping[str, str]) -> Mapping[str, Any]:
+    added = {name: sample.get(name) for name, kind in adds.items() if kind != "member"}
+    return Sample("", {}).with_columns({name: value for name, value in added.items() if value is not None}).record
+
+
+def _plain(name: str, value: Any, kind: str | None) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        inner = kind[5:-1] if kind and kind.startswith("list<") else None
+        return [_plain(name, element, inner) for element in value]
+    if value is None:
+        return None
+    if not isinstance(value, (str, int, float, bool)):
+        raise ValueError(f"column {name} holds a {type(value).__name__}; records hold text, numbers, booleans, lists and nothing else")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"column {name} is {value}; records hold finite numbers only")
+    return _CASTS[kind](value) if kind in _CASTS else value

@@ -1,0 +1,80 @@
+"""The loop over one shard: read, work, write, commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from shardprep.core.fingerprint import digest
+from shardprep.core.outcome import Failed
+from shardprep.core.sample import Sample
+from shardprep.core.stage import Process
+from shardprep.errors import ShardprepError
+from shardprep.runtime.item import Item, Work
+from shardprep.runtime.journal import Journal
+from shardprep.runtime.pipeline import run_stages
+from shardprep.runtime.reuse import find_earlier, sample_digest
+from shardprep.runtime.rows import Result, result_of
+from shardprep.runtime.task import ShardResult, ShardTask
+from shardprep.runtime.write import ShardWriter, guarded
+from shardprep.shards.join import read_chain
+from shardprep.shards.store import Store
+from shardprep.sources.entry import SourceEntry, open_entry
+
+
+def make_shard(task: ShardTask, processes: Mapping[int, Process]) -> ShardResult:
+    """Make one shard and commit it; `processes` are the opened stages by `id`. Raises Unavailable, ShardError or StoreError where nothing could be committed."""
+    work = Work(task.settings, Journal(task.journal), task.alone)
+    try:
+        return _make(task, processes, work)
+    finally:
+        work.journal.close()
+
+
+def _make(task: ShardTask, processes: Mapping[int, Process], work: Work) -> ShardResult:
+    store = Store(task.out_url, task.storage_options)
+    items, digests = _inputs(task)
+    earlier = find_earlier(task, store)
+    reused = {key: result for key, value in digests.items() if (result := earlier.result(key, value, store))}
+    todo = [item for item in items if item.origin not in reused]
+    with ShardWriter(task, store, work) as writer:
+        made = _results(run_stages(task.stages, processes, todo, work), task, digests)
+        for item in items:
+            writer.add(reused[item.origin] if item.origin in reused else next(made))
+        # A generator that is asked once more runs what follows its last sample.
+        assert next(made, None) is None, "more results than samples"
+        committed, adopted = writer.commit(num_reused=len(reused))
+    return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(todo), seconds=dict(work.seconds))
+
+
+def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
+    """Return the input samples in order, those that are known to fail with their failure, and the digests of all."""
+    if task.chain:
+        samples = read_chain(task.chain, task.storage_options)
+        digests = {sample.key: sample_digest(sample, task.reads, task.is_base) for sample in samples}
+        items = [Item(sample.key, sample) for sample in samples]
+    else:
+        items = [_from_source(entry, task.storage_options) for entry in task.entries]
+        digests = {entry.key: digest(entry.identity()) for entry in task.entries}
+    verdicts = task.verdicts
+    judged = [Item(i.origin, i.sample, verdicts[i.origin], _stage_of(verdicts[i.origin])) if i.origin in verdicts else i for i in items]
+    return judged, digests
+
+
+def _stage_of(verdict: Failed) -> str:
+    return verdict.detail.partition(":")[0]
+
+
+def _from_source(entry: SourceEntry, options: Mapping[str, Any] | None) -> Item:
+    if entry.failure:
+        return Item(entry.key, Sample(entry.key, entry.record), entry.failure, "source")
+    try:
+        return Item(entry.key, guarded(open_entry(entry, options)))
+    except (OSError, ShardprepError) as error:
+        return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
+
+
+def _results(items: Iterable[Item], task: ShardTask, digests: Mapping[str, str]) -> Iterator[Result]:
+    for origin, group in groupby(items, key=lambda item: item.origin):
+        yield result_of(origin, list(group), digests[origin], task.adds, task.is_base)

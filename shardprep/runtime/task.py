@@ -1,0 +1,76 @@
+"""What a worker is told to make, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shardprep.core.outcome import Failed
+from shardprep.core.stage import Stage
+from shardprep.shards.join import Chain
+from shardprep.shards.set import Committed
+from shardprep.sources.entry import SourceEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkSettings:
+    """How samples are worked on. All but `memory_bytes` and `decode_ahead` can change bytes and enter the fingerprint."""
+
+    threads: int = 1
+    """Threads of codecs and models per worker."""
+    decoder: Literal["pyav", "decord"] = "pyav"
+    on_corrupt: Literal["fail", "keep"] = "fail"
+    """A video with bad data in the middle fails, or is kept up to its last good frame."""
+    memory_bytes: int = 2 << 30
+    """Resident memory that a worker may take; half of it is for decoded frames."""
+    decode_ahead: int = 2
+    """Samples whose frames are decoded while the models work."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what enters the fingerprint."""
+        return {"threads": self.threads, "decoder": self.decoder, "on_corrupt": self.on_corrupt}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard to make: picklable, complete, the same for every executor."""
+
+    step: str
+    shard: str
+    out_url: str
+    fingerprint: str
+    step_fingerprint: str
+    stages: tuple[Stage, ...]
+    is_base: bool
+    adds: Mapping[str, str]
+    reads: tuple[str, ...]
+    chain: Chain = ()
+    """The input shard's ledgers; empty where the samples come from a source."""
+    entries: tuple[SourceEntry, ...] = ()
+    settings: WorkSettings = field(default_factory=WorkSettings)
+    storage_options: Mapping[str, Any] | None = None
+    retry: int = 0
+    """Number in the ledger's name: 0 for the first, 1 for the first retry."""
+    reuse: bool = True
+    """Whether outcomes of unchanged samples are copied from an earlier ledger of the shard."""
+    verdicts: Mapping[str, Failed] = field(default_factory=dict)
+    """Samples already known to fail, because they killed a worker or hung."""
+    alone: frozenset[str] = frozenset()
+    """Suspects that are worked on one at a time, so that the next death names its sample."""
+    journal: str | None = None
+    """File in which the worker notes the calls in progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """A committed shard."""
+
+    shard: str
+    committed: Committed
+    adopted: bool
+    """Whether another worker committed it first."""
+    worked_on: int
+    """Input samples that were worked on, not copied from an earlier ledger."""
+    seconds: Mapping[str, float]
+    """Wall seconds per stage, `decode` and `write` besides."""

@@ -1,0 +1,182 @@
+"""Writing a shard: members into a tar as they come, then the ledger, whose creation is the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import BinaryIO
+
+from shardprep.core.blob import Blob, BytesBlob
+from shardprep.core.fingerprint import canonical_json
+from shardprep.core.sample import RECORD_SUFFIX, Member, Sample
+from shardprep.errors import ShardError, StoreError
+from shardprep.runtime.item import Work
+from shardprep.runtime.rows import Result
+from shardprep.runtime.task import ShardTask
+from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, TarRef, count_rows, encode_ledger, read_footer, shard_digest
+from shardprep.shards.names import LedgerName, ledger_name, parse_ledger_name, shard_of_tar, tar_name
+from shardprep.shards.set import Committed
+from shardprep.shards.store import NewFile, Store
+from shardprep.shards.tar import Placed, TarWriter
+
+_RECORDED_VERSIONS = ("shardprep", "av", "opencv-python-headless", "scenedetect-headless", "torch", "transformers", "diffusers", "open_clip_torch")
+
+
+class SourceUnreadable(Exception):
+    """A source could not be read while it was copied."""
+
+
+class ShardWriter:
+    """Takes the results of one shard in order and commits them; leaves nothing behind where it is not asked to."""
+
+    def __init__(self, task: ShardTask, store: Store, work: Work) -> None:
+        self._task, self._store, self._work = task, store, work
+        self._file: NewFile | None = None
+        self._tar: TarWriter | None = None
+        self._inputs: list[InputRow] = []
+        self._outputs: list[OutputRow] = []
+        self._keys: set[str] = set()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            self._file.__exit__(kind, error, trace)
+
+    def add(self, result: Result) -> None:
+        """Write the members of one input sample's results and note its rows."""
+        self._inputs.append(result.row)
+        for out in result.outgoing:
+            if out.row.key in self._keys:
+                raise ShardError(f"shard {self._task.shard}: the key {out.row.key} came out twice; a stage that splits gives each child its own key")
+            self._keys.add(out.row.key)
+            members = list(out.members)
+            if self._task.is_base and out.row.fate == "kept":
+                members.insert(0, Member(RECORD_SUFFIX, BytesBlob(canonical_json(out.row.record).encode())))
+            try:
+                with self._work.timed("write"):
+                    placed = tuple(self._place(out.row.key, member) for member in members)
+            except (SourceUnreadable, ShardError) as error:
+                if self._task.chain:
+                    raise
+                # The tar writer has taken out what it had of the sample.
+                reason = "unreadable" if isinstance(error, SourceUnreadable) else "not-packable"
+                self._inputs[-1] = replace(result.row, fate="failed", stage="source", reason=reason, detail=str(error), into=())
+                return
+            self._outputs.append(replace(out.row, members=placed))
+
+    def commit(self, num_reused: int) -> tuple[Committed, bool]:
+        """Make the shard exist; return what stands in the store now and whether another writer was first."""
+        task, store = self._task, self._store
+        tar = self._commit_tar()
+        others = [name for name in store.names() if (parsed := parse_ledger_name(name)) and parsed.shard == task.shard]
+        footer = self._footer(tar, num_reused, others)
+        name = str(ledger_name(task.shard, task.fingerprint, task.retry))
+        data = encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds)
+        if tar is not None and tar.name not in store.names():
+            raise StoreError(f"{store.url}/{tar.name} vanished before its ledger was written; is another run of another recipe using this output?")
+        mine = store.create_bytes(name, data)
+        if not mine:
+            footer = read_footer(store.blob(name), f"{store.url}/{name}")
+        self._remove_superseded(footer.tar.name if footer.tar else None, name)
+        return Committed.from_footer(name, footer), not mine
+
+    def _place(self, key: str, member: Member) -> Placed:
+        if self._tar is None:
+            self._file = self._store.create()
+            self._file.__enter__()
+            self._tar = TarWriter(self._file)
+        return self._tar.add(key, member)
+
+    def _commit_tar(self) -> TarRef | None:
+        if self._tar is None or self._file is None:
+            return None
+        done = self._tar.close()
+        name = tar_name(self._task.shard, done.sha256)
+        self._file.commit(name)
+        return TarRef(name=name, sha256=done.sha256, size=done.size)
+
+    def _footer(self, tar: TarRef | None, num_reused: int, others: list[str]) -> Footer:
+        task = self._task
+        return Footer(
+            step=task.step,
+            shard=task.shard,
+            fingerprint=task.fingerprint,
+            step_fingerprint=task.step_fingerprint,
+            digest=shard_digest(self._inputs, self._outputs, tar),
+            inputs=tuple(at.reference() for at in task.chain),
+            tar=tar,
+            counts=count_rows(self._inputs, self._outputs),
+            seconds={name: round(value, 3) for name, value in self._work.seconds.items()},
+            decodes=self._work.decodes,
+            reused=num_reused,
+            halved=self._work.halved,
+            versions=_versions(),
+            supersedes=tuple(sorted(others)),
+        )
+
+    def _remove_superseded(self, tar: str | None, ledger: str) -> None:
+        """Remove the shard's other ledgers and tars: nothing reads them any more, now that the new ledger stands."""
+        for name in self._store.names():
+            parsed: LedgerName | None = parse_ledger_name(name)
+            of_shard = parsed.shard if parsed else shard_of_tar(name)
+            if of_shard == self._task.shard and name not in (tar, ledger):
+                self._store.remove(name)
+
+
+def guarded(sample: Sample) -> Sample:
+    """Return a sample from a source whose members say which sample they belong to where they cannot be read."""
+    members = {role: replace(m, blob=_GuardedBlob(m.blob)) for role, m in sample.members.items()}
+    return replace(sample, members=members)
+
+
+class _GuardedBlob:
+    """A blob whose errors are its sample's fault, not the output's."""
+
+    def __init__(self, blob: Blob) -> None:
+        self._blob = blob
+
+    @property
+    def size(self) -> int:
+        return self._blob.size
+
+    def open(self) -> BinaryIO:
+        with _blamed():
+            return _GuardedFile(self._blob.open())  # type: ignore[return-value]  # the tar writer only reads and closes
+
+
+class _GuardedFile:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __enter__(self) -> _GuardedFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        with _blamed():
+            return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # BinaryIO lacks it, every reader here has it
+
+
+@contextmanager
+def _blamed() -> Iterator[None]:
+    try:
+        yield
+    except (OSError, StoreError, ShardError) as error:
+        raise SourceUnreadable(str(error)) from error
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _RECORDED_VERSIONS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,51 @@
+"""File names inside a shard set: `000000-<sha12>.tar`, `000000-<fp8>.parquet`, and `-1`, `-2` … after a retry."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SET_FILE = "set.json"
+DIGESTS_FILE = "digests.json"
+_LEDGER = re.compile(r"(?P<shard>[a-z0-9-]*?[0-9]{6})-(?P<fingerprint>[0-9a-f]{8})(?:-(?P<retry>[0-9]+))?\.parquet")
+_TAR = re.compile(r"(?P<shard>[a-z0-9-]*?[0-9]{6})-(?P<sha>[0-9a-f]{12})\.tar")
+
+
+@dataclass(frozen=True, order=True)
+class LedgerName:
+    """The parts of a ledger's file name."""
+
+    shard: str
+    fingerprint: str
+    """The first 8 hex digits."""
+    retry: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.shard}-{self.fingerprint}{f'-{self.retry}' if self.retry else ''}.parquet"
+
+
+def ledger_name(shard: str, fingerprint: str, retry: int = 0) -> LedgerName:
+    """Return the name of the ledger of a shard with this fingerprint."""
+    return LedgerName(shard, fingerprint[:8], retry)
+
+
+def parse_ledger_name(name: str) -> LedgerName | None:
+    """Return the parts of a ledger's name, or None where it is another file."""
+    match = _LEDGER.fullmatch(name)
+    return LedgerName(match["shard"], match["fingerprint"], int(match["retry"] or 0)) if match else None
+
+
+def shard_name(number: int) -> str:
+    """Return the name of a shard: six digits."""
+    return f"{number:06d}"
+
+
+def tar_name(shard: str, sha256: str) -> str:
+    """Return the name of a shard's tar, which says its content."""
+    return f"{shard}-{sha256[:12]}.tar"
+
+
+def shard_of_tar(name: str) -> str | None:
+    """Return the shard that a tar's name belongs to, or None where it is another file."""
+    match = _TAR.fullmatch(name)
+    return match["shard"] if match else None

@@ -1,0 +1,192 @@
+"""A folder on object storage or any other filesystem that fsspec knows: listings, range requests and uploads."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from shardprep.errors import StoreError
+from shardprep.shards.local import StoredFile, Temporary
+from shardprep.shards.refusal import refusals
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+BLOCK_BYTES = 4 << 20
+"""Bytes asked for at once where a reader wants less."""
+
+_VERSION_FIELDS = ("ETag", "etag", "md5Hash", "contentHash", "mtime", "LastModified", "modified", "updated", "last_modified", "created")
+# S3 answers 409 while another conditional upload of the same name is in flight: neither has won yet.
+_CONFLICT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+
+
+class RemoteFolder:
+    """A folder of an fsspec filesystem."""
+
+    def __init__(self, fs: Any, root: str) -> None:
+        self._fs, self._root = fs, root.rstrip("/")
+
+    def path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def names(self) -> dict[str, int]:
+        """Return size by name of the files directly in the folder, sorted; empty where there is no such folder."""
+        self._fs.invalidate_cache(self._root)
+        try:
+            entries = self._fs.ls(self._root, detail=True)
+        except FileNotFoundError:
+            return {}
+        return {name: int(entry["size"] or 0) for name, entry in sorted(self._files(entries)) if "/" not in name}
+
+    def walk(self) -> Iterator[StoredFile]:
+        """Yield the files below the folder, sorted by name."""
+        self._fs.invalidate_cache(self._root)
+        entries = self._fs.find(self._root, detail=True).values()
+        for name, entry in sorted(self._files(entries), key=lambda item: item[0]):
+            yield StoredFile(name, int(entry["size"] or 0), _version(entry))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._fs.cat_file(self.path(name)))
+
+    def size(self, name: str) -> int:
+        self._fs.invalidate_cache(self._root)
+        return int(self._fs.info(self.path(name))["size"])
+
+    def blob(self, name: str, offset: int, size: int) -> RangeBlob:
+        return RangeBlob(self._fs, self.path(name), offset, size)
+
+    def download(self, name: str, to: str) -> None:
+        self._fs.get_file(self.path(name), to)
+
+    def new(self) -> Temporary:
+        """Return a local temporary file that `publish` uploads."""
+        if os.path.isdir("/proc/self/fd"):
+            with tempfile.TemporaryFile() as file:
+                return Temporary(os.dup(file.fileno()))
+        # Without /proc an upload needs a name to open.
+        return Temporary(*tempfile.mkstemp())
+
+    def publish(self, temporary: Temporary, name: str, replace: bool) -> bool:
+        """Upload a written file; False where the name is taken and may not be replaced."""
+        temporary.file.flush()
+        source = temporary.path or f"/proc/self/fd/{temporary.file.fileno()}"
+        return self._put(self._fs.put_file, source, name, replace)
+
+    def put_bytes(self, name: str, data: bytes, replace: bool) -> bool:
+        return self._put(self._fs.pipe_file, data, name, replace)
+
+    def remove(self, name: str) -> None:
+        try:
+            self._fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            return
+
+    def _put(self, put: Callable[..., object], source: str | bytes, name: str, replace: bool) -> bool:
+        arguments = (source, self.path(name)) if isinstance(source, str) else (self.path(name), source)
+        if replace:
+            put(*arguments)
+            return True
+        if "mode" not in inspect.signature(put).parameters:
+            raise StoreError(f"{self.path(name)}: {self._fs.protocol} cannot create exclusively; write to another kind of store")
+        return _put_new(lambda: put(*arguments, mode="create"))
+
+    def _files(self, entries: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        prefix = f"{self._root}/"
+        for entry in entries:
+            if entry["type"] == "file" and entry["name"].startswith(prefix) and len(entry["name"]) > len(prefix):
+                yield entry["name"][len(prefix) :], entry
+
+
+@dataclass(frozen=True)
+class RangeBlob:
+    """A byte range of a remote file, read by range requests."""
+
+    fs: Any = field(repr=False)
+    path: str
+    offset: int
+    size: int
+
+    def open(self) -> BinaryIO:
+        return io.BufferedReader(_RangeReader(self), min(BLOCK_BYTES, max(1, self.size)))
+
+
+class _RangeReader(io.RawIOBase):
+    """One request per read: the buffer above it decides how large they are."""
+
+    def __init__(self, blob: RangeBlob) -> None:
+        self._blob, self._position = blob, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        position = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._blob.size}[whence] + offset
+        if position < 0:
+            raise ValueError(f"seek to {position}: before the start")
+        self._position = position
+        return position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        data = self._fetch(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        # io's own goes 8 KiB at a time: a request each.
+        return self._fetch(self._blob.size)
+
+    def _fetch(self, most: int) -> bytes:
+        count = max(0, min(most, self._blob.size - self._position))
+        if not count:
+            return b""
+        start = self._blob.offset + self._position
+        with refusals(f"reading {self._blob.path}"):
+            data = bytes(self._blob.fs.cat_file(self._blob.path, start=start, end=start + count))
+        if len(data) != count:
+            raise StoreError(
+                f"reading {self._blob.path}: {len(data)} bytes came for {count} asked from byte {start}; the file was replaced, "
+                "or the server knows no ranges. Run again, or copy it to a local disk first"
+            )
+        self._position += count
+        return data
+
+
+def _put_new(put: Callable[[], object]) -> bool:
+    """Upload what must not exist yet; False where it does."""
+    for pause in (*_CONFLICT_PAUSES_SECONDS, None):
+        try:
+            put()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            code = _s3_code(error)
+            if code in {"PreconditionFailed", "412"}:  # servers other than Amazon's do not say which condition, which s3fs looks for
+                return False
+            if code not in {"ConditionalRequestConflict", "409"} or pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            return True
+    raise AssertionError("the last round raises or returns")
+
+
+def _s3_code(error: OSError) -> str:
+    response = getattr(error.__cause__, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _version(entry: Mapping[str, Any]) -> str:
+    return next((str(entry[name]).strip('"') for name in _VERSION_FIELDS if entry.get(name) is not None), str(entry["size"]))

@@ -1,0 +1,119 @@
+"""Metadata of any origin as columns of a record: one type per column, names that expressions can write."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shardprep.sources.captions import clean_text
+
+_INT64 = 1 << 63
+_UNSAFE = re.compile(r"\W+")
+
+
+def look_up(row: Mapping[str, Any], column: str) -> Any:
+    """Return the value of a column, or of a path into nested objects and lists such as `conversations.1.value`; None where absent."""
+    if column in row:
+        return row[column]
+    value: Any = row
+    for part in column.split("."):
+        if isinstance(value, Mapping) and part in value:
+            value = value[part]
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def as_text(value: Any) -> str | None:
+    """Return a value as text without space around it; None for null and for what is empty."""
+    if value is None or isinstance(value, str):
+        return clean_text(value or "")
+    return clean_text(_json(value))
+
+
+def typed_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with every value of a column of one type, so that all shards agree.
+
+    Numbers become floats where one of them is; objects are taken field by field; what mixes types, or nests lists of
+    objects, becomes text (JSON where it was no text). NaN is null, as are empty objects. Names keep letters, digits and
+    `_`, the rest becomes `_`; names that would then be equal but for case are numbered.
+    """
+    return [row or {} for row in _one_type([dict(row) for row in rows])]
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    present = [value for value in values if value is not None]
+    if not present:
+        return values
+    if all(isinstance(value, Mapping) for value in present):
+        return _objects(values)
+    if all(isinstance(value, bool) for value in present):
+        return values
+    if all(_is_int(value) for value in present):
+        return values
+    if all(_is_int(value) or _is_float(value) for value in present):
+        return [None if value is None or math.isnan(value) else float(value) for value in values]
+    if all(isinstance(value, list) for value in present):
+        return _lists(values)
+    return [None if value is None else _text(value) for value in values]
+
+
+def _objects(values: list[Any]) -> list[Any]:
+    fields = dict.fromkeys(str(name) for value in values if value is not None for name in value)
+    names = safe_names(list(fields))
+    columns = {names[field]: _one_type([None if value is None else value.get(field) for value in values]) for field in fields}
+    rows: list[Any] = []
+    for i in range(len(values)):
+        row = {name: column[i] for name, column in columns.items() if column[i] is not None}
+        rows.append(row or None)
+    return rows
+
+
+def _lists(values: list[Any]) -> list[Any]:
+    flat = [item for value in values if value is not None for item in value]
+    if any(isinstance(item, (list, Mapping)) for item in flat):
+        return [None if value is None else _text(value) for value in values]
+    items = iter(_one_type(flat))
+    return [None if value is None else [next(items) for _ in value] for value in values]
+
+
+def safe_names(names: Sequence[str]) -> dict[str, str]:
+    """Return a name for each name that holds only letters, digits and `_`, no two of them equal but for case."""
+    safe: dict[str, str] = {}
+    taken: set[str] = set()
+    # names that are safe already keep themselves, and the order in which columns came does not matter
+    for name in sorted(names, key=lambda name: (_is_odd(name), name)):
+        base = (_UNSAFE.sub("_", name).strip("_") or "column") if _is_odd(name) else name
+        chosen, number = base, 2
+        while chosen.lower() in taken:
+            chosen, number = f"{base}_{number}", number + 1
+        taken.add(chosen.lower())
+        safe[name] = chosen
+    return safe
+
+
+def _is_odd(name: str) -> bool:
+    return not name or _UNSAFE.search(name) is not None
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float) and not math.isinf(value)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "backslashreplace").decode()

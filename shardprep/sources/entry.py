@@ -1,0 +1,116 @@
+"""A source entry: one sample to be, known by name, size and version before a byte of it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardprep.core.outcome import Failed
+from shardprep.core.sample import Member, Record, Sample, merge_records
+from shardprep.errors import SourceError
+from shardprep.shards.store import Store
+from shardprep.sources.captions import read_caption
+from shardprep.sources.places import split_url
+
+
+@dataclass(frozen=True)
+class SourceMember:
+    """Where the bytes of a member lie: a whole file, or a byte range of a tar."""
+
+    suffix: str
+    url: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceEntry:
+    """One sample of a source."""
+
+    key: str
+    path: str
+    """Relative to the source root, or `name.tar!key`; printable, so bytes that are no UTF-8 are escaped."""
+    size: int
+    """Bytes of its members."""
+    version: str
+    """Changes when a file of it does: its ETag or mtime, and those of its caption files."""
+    members: tuple[SourceMember, ...] = ()
+    captions: tuple[SourceMember, ...] = ()
+    """Text or JSON files that hold its caption; read when the entry is opened."""
+    record: Record = field(default_factory=dict)
+    group: str | None = None
+    """Entries of one group go into one shard."""
+    problem: str | None = None
+    """`reason: detail` where it is known beforehand that it cannot be read."""
+
+    @property
+    def failure(self) -> Failed | None:
+        """The fate of an entry with a problem."""
+        if self.problem is None:
+            return None
+        reason, _, detail = self.problem.partition(": ")
+        return Failed(reason, detail)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what its outcome depends on: everything but where its files lie."""
+        data = self.to_json()
+        for name in ("members", "captions"):
+            data[name] = [{**member, "url": None} for member in data[name]]
+        return data
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry as plain JSON data."""
+        return {
+            "key": self.key,
+            "path": self.path,
+            "size": self.size,
+            "version": self.version,
+            "members": [_member_to_json(member) for member in self.members],
+            "captions": [_member_to_json(member) for member in self.captions],
+            "record": dict(self.record),
+            "group": self.group,
+            "problem": self.problem,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> SourceEntry:
+        """Return the entry that `to_json` wrote."""
+        members = {name: tuple(_member_from_json(member) for member in data[name]) for name in ("members", "captions")}
+        return cls(**{**data, **members})
+
+
+def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = None) -> Sample:
+    """Return the sample with lazy members and its whole record; SourceError where it has a problem or its caption cannot be read."""
+    if entry.problem is not None:
+        raise SourceError(f"{entry.path}: {entry.problem}")
+    members = [Member(member.suffix, _blob(member, storage_options)) for member in entry.members]
+    record = entry.record
+    for caption in entry.captions:
+        text = read_caption(_blob(caption, storage_options), caption.suffix, f"{entry.path}: its caption file {caption.url}")
+        if text is not None:
+            record = merge_records(record, {"caption": {"text": text}})
+            break
+    return Sample(key=entry.key, record=record, members={member.role: member for member in members})
+
+
+def _blob(member: SourceMember, storage_options: Mapping[str, Any] | None) -> Any:
+    folder, name = split_url(member.url)
+    return Store(folder, storage_options).blob(name, member.offset, member.size)
+
+
+def _member_to_json(member: SourceMember) -> dict[str, Any]:
+    try:
+        member.url.encode()
+        url: Any = member.url
+    except UnicodeEncodeError:
+        # a file name that is no UTF-8: JSON text cannot hold it, and it must open again
+        url = {"hex": member.url.encode("utf-8", "surrogateescape").hex()}
+    return {"suffix": member.suffix, "url": url, "offset": member.offset, "size": member.size}
+
+
+def _member_from_json(data: Mapping[str, Any]) -> SourceMember:
+    url = data["url"]
+    if isinstance(url, Mapping):
+        url = bytes.fromhex(url["hex"]).decode("utf-8", "surrogateescape")
+    return SourceMember(data["suffix"], url, data["offset"], data["size"])

@@ -1,0 +1,206 @@
+"""Finds files: what folders, globs, brace patterns and URLs name, and whether a named file is there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import fsspec
+from braceexpand import braceexpand
+from fsspec.utils import glob_translate
+
+from shardprep.errors import RecipeError
+from shardprep.shards.local import ABSENT
+from shardprep.shards.refusal import refusals
+from shardprep.shards.store import Store, StoredFile
+from shardprep.sources.places import absolute, common_folder, is_url, relative, scheme_of, split_url, suffix_of
+
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_NUM_REQUESTS = 16
+
+Files = dict[str, StoredFile]
+"""Files by absolute path or URL."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Files that were asked for, and all that were seen on the way, by absolute path or URL."""
+
+    root: str
+    """The folder above all of them; empty where URLs have none in common."""
+    files: Files
+    around: Files
+    named: frozenset[str]
+    """Those that were named without a wildcard, so that what lies beside them was not seen."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One location without braces: a file, a folder, or a folder with a pattern for what is below."""
+
+    folder: str
+    file: str | None = None
+    pattern: re.Pattern[str] | None = None
+
+
+def find(
+    locations: Sequence[str],
+    suffixes: Collection[str],
+    exclude: Sequence[str] = (),
+    storage_options: Mapping[str, Any] | None = None,
+) -> Found:
+    """Return the files with one of the suffixes (in any case) that folders, globs, brace patterns and URLs name.
+
+    Hidden files and folders, what lies below `exclude`, and symbolic links to files that are there as well are left out.
+    A file named without a wildcard is listed with version `absent` where it is not there.
+    """
+    places = [_place(pattern, suffixes) for location in locations for pattern in _expand(location)]
+    named = [place.file for place in places if place.file is not None]
+    files = stat_files(named, storage_options)
+    around = dict(files)
+    walked: dict[str, Files] = {}
+    for place in places:
+        if place.file is not None:
+            continue
+        if place.folder not in walked:
+            walked[place.folder] = _walk(place.folder, exclude, storage_options)
+            around |= walked[place.folder]
+        below = walked[place.folder].items()
+        files |= {url: file for url, file in below if suffix_of(url) in suffixes and _matches(place, url)}
+    return Found(common_folder([place.folder for place in places]), files, around, frozenset(named))
+
+
+def stat_files(urls: Iterable[str], storage_options: Mapping[str, Any] | None = None) -> Files:
+    """Return size and version of files by their absolute path or URL; version `absent` where one is not there.
+
+    Object stores are asked for listings, not file by file.
+    """
+    found: Files = {}
+    remote: list[str] = []
+    web: list[str] = []
+    for url in dict.fromkeys(urls):
+        if not is_url(url):
+            found[url] = _stat_local(url)
+        else:
+            (web if scheme_of(url) in ("http", "https") else remote).append(url)
+    listed: Files = {}
+    for folder in _top_folders({split_url(url)[0] for url in remote}):
+        listed |= {f"{folder}/{file.name}": file for file in Store(folder, storage_options).walk()}
+    found |= {url: listed.get(url, StoredFile(url, 0, ABSENT)) for url in remote}
+    return found | _stat_web(web, storage_options)
+
+
+def _expand(location: str) -> list[str]:
+    """Return the patterns that braces stand for; a file or folder that is really called so is itself."""
+    if not is_url(location) and os.path.lexists(absolute(location)):
+        return [location]
+    try:
+        return list(braceexpand(location))
+    except ValueError as error:
+        raise RecipeError(f"source {location!r}: its braces are not balanced ({error}); write {{a,b}} or {{000..127}}") from error
+
+
+def _place(pattern: str, suffixes: Collection[str]) -> _Place:
+    place = absolute(pattern)
+    if not is_url(place) and os.path.lexists(place):
+        return _Place(place) if os.path.isdir(place) else _Place(split_url(place)[0], file=place)
+    # a question mark starts the query of a web address
+    wild = re.search(r"[*[]" if scheme_of(place) in ("http", "https") else r"[*?[]", place)
+    if wild:
+        folder = place[: wild.start()].rpartition("/")[0]
+        return _Place(folder or "/", pattern=_compile(place, place[len(folder) + 1 :]))
+    if suffix_of(place) in suffixes:
+        return _Place(split_url(place)[0], file=place)
+    return _Place(place)
+
+
+def _compile(place: str, pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(glob_translate(pattern))
+    except ValueError as error:  # `**` inside a name
+        raise RecipeError(f"source {place!r}: {error}; write folder/**/*.mp4") from error
+
+
+def _matches(place: _Place, url: str) -> bool:
+    return place.pattern is None or place.pattern.match(relative(url, place.folder)) is not None
+
+
+def _walk(folder: str, exclude: Sequence[str], storage_options: Mapping[str, Any] | None) -> Files:
+    prefix = folder if folder.endswith("/") else f"{folder}/"
+    barred = tuple(_below(folder, exclude))
+    files = {
+        prefix + file.name: file
+        for file in Store(folder, storage_options).walk()
+        if not file.name.startswith(".") and "/." not in file.name and not file.name.startswith(barred)
+    }
+    return files if is_url(folder) else dict(_without_aliases(files))
+
+
+def _below(folder: str, exclude: Sequence[str]) -> Iterator[str]:
+    """Yield what is excluded as prefixes of names; a source inside an excluded folder is meant, so nothing of it is."""
+    for place in map(absolute, exclude):
+        ways = [(folder, place)] if is_url(folder) else [(folder, place), (os.path.realpath(folder), os.path.realpath(place))]
+        yield from {f"{relative(below, above)}/" for above, below in ways if relative(below, above) != below}
+
+
+def _without_aliases(files: Files) -> Iterator[tuple[str, StoredFile]]:
+    """Yield all but links to files that are there under their own name, or under the name of an earlier link."""
+    links = {path for path in files if os.path.islink(path)}
+    seen = {_identity(path) for path in files if path not in links} if links else set()
+    for path in sorted(files):
+        if path in links and files[path].version != ABSENT:
+            identity = _identity(path)
+            if identity in seen:
+                continue
+            seen.add(identity)
+        yield path, files[path]
+
+
+def _identity(path: str) -> tuple[int, int]:
+    with refusals(f"listing {path}"):
+        status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _stat_local(path: str) -> StoredFile:
+    with refusals(f"reading {path}"):
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return StoredFile(path, 0, ABSENT)
+            raise
+        except ValueError:  # a NUL in the name
+            return StoredFile(path, 0, ABSENT)
+    if not stat.S_ISREG(status.st_mode):
+        return StoredFile(path, 0, ABSENT)
+    return StoredFile(path, status.st_size, str(status.st_mtime_ns))
+
+
+def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) -> Files:
+    def one(url: str) -> StoredFile:
+        try:
+            info = fsspec.filesystem(scheme_of(url), **(storage_options or {})).info(url)
+        except FileNotFoundError:
+            return StoredFile(url, 0, ABSENT)
+        # without a size there are no ranges to ask for
+        size = info.get("size")
+        return StoredFile(url, size or 0, str(info.get("ETag") or size) if size is not None else ABSENT)
+
+    with refusals("asking web servers for the source's files"), ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+        return dict(zip(urls, pool.map(one, urls), strict=True))
+
+
+def _top_folders(folders: Collection[str]) -> list[str]:
+    """Return the folders that lie in no other one of them."""
+    top: list[str] = []
+    for folder in sorted(folders, key=lambda name: f"{name}/"):
+        if not top or not f"{folder}/".startswith(f"{top[-1]}/"):
+            top.append(folder)
+    return top

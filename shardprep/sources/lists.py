@@ -1,0 +1,104 @@
+"""Rows of a list become entries: their file, their caption, and all other columns as metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from shardprep.core.plan import nearest
+from shardprep.errors import RecipeError, SourceError
+from shardprep.shards.store import Store
+from shardprep.sources.captions import TEXT_FIELDS
+from shardprep.sources.columns import as_text, look_up, typed_columns
+from shardprep.sources.entry import SourceEntry
+from shardprep.sources.find import stat_files
+from shardprep.sources.keys import printable, source_key
+from shardprep.sources.places import absolute, is_url, join, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.rows import Row, read_rows
+from shardprep.sources.spec import SourceSpec
+from shardprep.sources.videos import file_entry
+
+LIST_SUFFIXES = ("csv", "tsv", "json", "jsonl", "parquet")
+SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs hf memory".split())
+"""Kinds of stores that a row may name besides those of the recipe: data does not choose which code is loaded."""
+
+
+def list_rows(spec: SourceSpec) -> list[SourceEntry]:
+    """Return an entry per row; one with a problem where the row has no path, names no file, or a file that an earlier row named."""
+    place = absolute(spec.locations[0])
+    if suffix_of(place) not in LIST_SUFFIXES:
+        raise RecipeError(f"source.list {spec.locations[0]!r}: expected a file that ends in {', '.join(LIST_SUFFIXES)}")
+    folder, name = split_url(place)
+    rows = read_rows(Store(folder, spec.storage_options).blob(name), suffix_of(place), f"list {place}", _texts(spec))
+    if not rows:
+        raise SourceError(f"list {place} has no rows")
+    _check_columns(spec, rows, name)
+    root = absolute(spec.root) if spec.root is not None else folder
+    metas = typed_columns([_metadata(spec, row) for row in rows])
+    urls = [_locate(look_up(row, spec.path_column), root, {scheme_of(place), scheme_of(root)}) for row in rows]
+    files = stat_files((url for url, problem in urls if problem is None), spec.storage_options)
+    entries: list[SourceEntry] = []
+    first: dict[str, int] = {}
+    for number, (row, meta, (url, problem)) in enumerate(zip(rows, metas, urls, strict=True), 1):
+        path = relative(url, root)
+        count = f"{path}#{number}"
+        if problem is not None:
+            entry = SourceEntry(key=source_key(count, ""), path=printable(path) or f"{name}#{number}", size=0, version="", problem=problem)
+        elif url in first:
+            again = f"duplicate-path: rows {first[url]} and {number} of {name} both name {printable(path)}; leave one out"
+            entry = replace(file_entry(url, path, files[url], {}), key=source_key(count), problem=again)
+        else:
+            first[url] = number
+            entry = file_entry(url, path, files[url], {})
+        entries.append(replace(entry, record=_record(entry, meta, _text(spec, row))))
+    return entries
+
+
+def _texts(spec: SourceSpec) -> frozenset[str]:
+    """The columns that are text whatever they hold."""
+    return frozenset({spec.path_column, *TEXT_FIELDS, *([spec.text_column] if spec.text_column else [])})
+
+
+def _check_columns(spec: SourceSpec, rows: Sequence[Row], name: str) -> None:
+    """Refuse a setting that names a column which no row has."""
+    settings = {"path_column": spec.path_column, "text_column": spec.text_column}
+    settings |= {f"columns.{new}": column for new, column in (spec.columns or {}).items()}
+    known = dict.fromkeys(str(column) for row in rows for column in row)
+    for setting, column in settings.items():
+        if column is not None and column not in known and all(look_up(row, column) is None for row in rows):
+            hint = nearest(column, list(known)) or f"; there is {', '.join(list(known)[:20])}"
+            raise RecipeError(f"source.{setting}: {name} has no column {column!r}{hint}")
+
+
+def _metadata(spec: SourceSpec, row: Row) -> dict[str, Any]:
+    if spec.columns is not None:
+        return {new: look_up(row, column) for new, column in spec.columns.items()}
+    used = {spec.path_column, _text_column(spec, row)}
+    return {column: value for column, value in row.items() if column not in used}
+
+
+def _text_column(spec: SourceSpec, row: Row) -> str | None:
+    return spec.text_column or next((name for name in TEXT_FIELDS if name in row), None)
+
+
+def _text(spec: SourceSpec, row: Row) -> str | None:
+    column = _text_column(spec, row)
+    return None if column is None else as_text(look_up(row, column))
+
+
+def _locate(value: Any, root: str, schemes: set[str]) -> tuple[str, str | None]:
+    """Return the absolute place that a row names, and the problem with it."""
+    if not isinstance(value, str) or not value.strip():
+        return "", f"no-path: the row names no file but {value!r}"
+    if is_url(value) and scheme_of(value) not in SCHEMES | schemes:
+        return value, f"unknown-store: a list may name files, {', '.join(sorted(SCHEMES - {'file'}))}; {printable(value)} is none of these"
+    return join(root, value), None
+
+
+def _record(entry: SourceEntry, meta: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    return {
+        **(entry.record or {"source": {"path": entry.path, "name": split_url(entry.path)[1], "bytes": 0}}),
+        **({"caption": {"text": text}} if text is not None else {}),
+        **({"meta": meta} if meta else {}),
+    }

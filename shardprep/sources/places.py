@@ -1,0 +1,80 @@
+"""Places of files: local paths and URLs, joined, split and made relative in one way."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Sequence
+
+_URL = re.compile(r"(?!file://)([a-z][a-z0-9+.-]*)(?:://|::)")
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is a URL; anything else is a local path, whatever colons it holds."""
+    return _URL.match(place) is not None
+
+
+def scheme_of(place: str) -> str:
+    """Return the scheme of a URL, `file` for a local path."""
+    match = _URL.match(place)
+    return match[1] if match else "file"
+
+
+def absolute(place: str) -> str:
+    """Return an absolute path or a URL, without a slash at the end."""
+    if is_url(place):
+        return place.rstrip("/")
+    return os.path.abspath(os.path.expanduser(place.removeprefix("file://")))
+
+
+def join(folder: str, name: str) -> str:
+    """Return what `name` means in a folder: itself where it is absolute or a URL; `.` and `..` resolved, so one file has one place."""
+    if is_url(name):
+        return name
+    name = name.removeprefix("file://")
+    if name.startswith("/"):
+        return posixpath.normpath("/" + name.lstrip("/"))
+    if not is_url(folder):
+        return posixpath.normpath(f"{folder}/{name}")
+    head, path = _split_scheme(folder)
+    return head + re.sub(r"^(\.\./)+", "", posixpath.normpath(f"{path}/{name}"))
+
+
+def split_url(place: str) -> tuple[str, str]:
+    """Return the folder and the name of a file."""
+    folder, _, name = place.rpartition("/")
+    return folder or "/", name
+
+
+def relative(place: str, root: str) -> str:
+    """Return a place relative to a root with `/`, or the whole of it where it is not below."""
+    prefix = root if root.endswith("/") else f"{root}/"
+    return place.removeprefix(prefix) if root else place
+
+
+def common_folder(folders: Sequence[str]) -> str:
+    """Return the deepest folder above or equal to all; empty where they lie on several stores."""
+    split = [_split_scheme(folder) for folder in folders]
+    shared = split[0][1].split("/")
+    for head, path in split[1:]:
+        if head != split[0][0]:
+            return ""
+        parts = path.split("/")
+        while parts[: len(shared)] != shared:
+            shared.pop()
+    return split[0][0] + "/".join(shared) if shared != [""] else "/"
+
+
+def suffix_of(place: str) -> str:
+    """Return what follows the last dot of a name, lower-case, empty where there is none; a URL's query does not count."""
+    name = place.rpartition("/")[2]
+    if scheme_of(place) in ("http", "https"):
+        name = name.partition("?")[0]
+    stem, dot, suffix = name.rpartition(".")
+    return suffix.lower() if dot and stem else ""
+
+
+def _split_scheme(place: str) -> tuple[str, str]:
+    match = _URL.match(place)
+    return (place[: match.end()], place[match.end() :]) if match else ("", place)

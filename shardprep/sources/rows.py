@@ -1,0 +1,137 @@
+"""Reads the rows of a list: CSV, TSV, JSON, JSONL and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from shardprep.core.blob import Blob, read_blob
+from shardprep.errors import SourceError
+
+Row = Mapping[str, Any]
+
+
+def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -> list[Row]:
+    """Return the rows as plain JSON data; SourceError naming the row where the file is damaged.
+
+    CSV has no types: a column all of whose values are whole numbers, numbers, or true and false is one of these; an empty
+    field is null, and a number that would not be written back as it came (`007`) makes its column text, as are `texts`.
+    """
+    if suffix == "parquet":
+        return _read_parquet(blob, what)
+    try:
+        # a path need not be UTF-8, and must open again; text is cleaned where it becomes a column
+        text = read_blob(blob).decode("utf-8-sig", "surrogateescape")
+    except MemoryError as error:
+        raise SourceError(f"{what} has {blob.size} bytes, more than memory holds; write it as Parquet or in parts") from error
+    if suffix in ("csv", "tsv"):
+        return _read_csv(text, "," if suffix == "csv" else "\t", what, texts)
+    return _read_jsonl(text, what) if suffix == "jsonl" else _read_json(text, what)
+
+
+def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> list[Row]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        lines = [(reader.line_num, fields) for fields in reader if fields]
+    except csv.Error as error:
+        raise SourceError(f"{what} line {reader.line_num}: {error}; mend the quotes there") from error
+    if not lines:
+        raise SourceError(f"{what} is empty; its first line names the columns")
+    names = lines[0][1]
+    if len(set(names)) < len(names):
+        raise SourceError(f"{what}: two columns are named {next(n for n in names if names.count(n) > 1)!r}; rename one")
+    for number, fields in lines[1:]:
+        if len(fields) != len(names):
+            raise SourceError(f"{what} line {number}: {len(fields)} fields, but {len(names)} columns ({', '.join(names)}); quote the field")
+    raw = {name: [fields[i] for _, fields in lines[1:]] for i, name in enumerate(names)}
+    columns = [[field or None for field in fields] if name in texts else _typed(fields) for name, fields in raw.items()]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _typed(fields: list[str]) -> list[Any]:
+    present = [field for field in fields if field]
+    kinds: tuple[Callable[[str], Any], ...] = (_as_int, _as_bool, _as_float)
+    for kind in kinds:
+        if present and all(kind(field) is not None for field in present):
+            return [kind(field) if field else None for field in fields]
+    return [field or None for field in fields]
+
+
+def _as_int(field: str) -> int | None:
+    try:
+        return int(field) if len(field) < 20 and str(int(field)) == field else None
+    except ValueError:
+        return None
+
+
+def _as_bool(field: str) -> bool | None:
+    return {"true": True, "false": False}.get(field.lower())
+
+
+def _as_float(field: str) -> float | None:
+    digits = field.lstrip("+-")
+    if (digits[:1] == "0" and digits[1:2].isdigit()) or "_" in field:
+        return None
+    try:
+        value = float(field)
+    except ValueError:
+        return None
+    # a whole number beyond a double's digits is an identifier
+    exact = not digits.isdigit() or (math.isfinite(value) and int(value) == int(field))
+    return value if exact and not math.isinf(value) else None
+
+
+def _read_json(text: str, what: str) -> list[Row]:
+    value = _parse(text, what)
+    rows = [value] if isinstance(value, dict) else value
+    if not isinstance(rows, list):
+        raise SourceError(f"{what} holds a JSON {type(value).__name__}, expected a list of objects")
+    return _objects(enumerate(rows, 1), f"{what} row")
+
+
+def _read_jsonl(text: str, what: str) -> list[Row]:
+    lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    return _objects(((number, _parse(line, f"{what} line {number}")) for number, line in lines), f"{what} line")
+
+
+def _objects(rows: Iterable[tuple[int, Any]], what: str) -> list[Row]:
+    checked: list[Row] = []
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise SourceError(f"{what} {number} is a JSON {type(row).__name__}, expected an object with the columns as fields")
+        checked.append(row)
+    return checked
+
+
+def _parse(text: str, what: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{what} is no JSON: {error}") from error
+
+
+def _read_parquet(blob: Blob, what: str) -> list[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with blob.open() as file:
+            rows: list[Row] = pq.read_table(pa.PythonFile(file, mode="r")).to_pylist()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{what} is no Parquet file: {error}") from error
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """Return Parquet's richer values (times, decimals, bytes, maps) as JSON data."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if value is None or isinstance(value, (str, bool, int, float)) else str(value)

@@ -1,0 +1,79 @@
+"""What a source is: the `source:` of a recipe as typed settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shardprep.errors import RecipeError
+
+FOLDER = "folder"
+"""The `group_by` that keeps the files of one folder together."""
+
+_ONLY_LISTS = ("path_column", "root")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSpec:
+    """Where videos come from, one of `videos`, `list` and `shards`, and how they are put into raw shards."""
+
+    videos: str | None = None
+    """A folder, a glob (`videos/**/*.mp4`, braces too), one file, or a URL of any of them."""
+    list: str | None = None
+    """A CSV, TSV, JSON, JSONL or Parquet file with a row per video."""
+    shards: str | tuple[str, ...] | None = None
+    """WebDataset tars of any origin: names or URLs, braces and globs too."""
+    path_column: str = "path"
+    """The list's column of paths or URLs; a nested one by its path, such as `files.0.name`."""
+    text_column: str | None = None
+    """The column of captions (`conversations.1.value` where nested); by default `text` or `caption` where there is one."""
+    columns: Mapping[str, str] | None = None
+    """Metadata to carry, as new name: column of the list; by default all columns under their own names."""
+    root: str | None = None
+    """The folder that a list's relative paths start from; by default the list's own."""
+    captions: Literal["beside", "none"] = "beside"
+    """Whether `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption."""
+    group_by: str | None = None
+    """`folder`, or a metadata column: sources with equal values stay in one shard."""
+    samples_per_shard: int = 64
+    """Most samples of a shard."""
+    shard_mib: int = 512
+    """Most MiB of a shard; a larger video gets its own."""
+    storage_options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of the fsspec filesystem, such as an endpoint; no part of any fingerprint."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("videos", "list", "shards") if getattr(self, name) is not None]
+        if len(given) != 1:
+            came = f"{' and '.join(given)} are given" if given else "nothing is given"
+            raise RecipeError(f"a source is one of videos, list and shards; {came}")
+        if any(not place.strip() for place in self.locations):
+            raise RecipeError(f"source.{given[0]} is empty; expected a folder, a file, a glob or a URL")
+        if pipes := [place for place in self.locations if place.lower().startswith("pipe:")]:
+            raise RecipeError(f"source.{given[0]}: {pipes[0]!r} would start a shell, which shardprep never does; give the URL itself")
+        for name in ("samples_per_shard", "shard_mib"):
+            if getattr(self, name) < 1:
+                raise RecipeError(f"source.{name} is {getattr(self, name)}; expected 1 or more")
+        self._check_columns()
+
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """What `videos`, `list` or `shards` says, as a tuple."""
+        given = next(value for value in (self.videos, self.list, self.shards) if value is not None)
+        return (given,) if isinstance(given, str) else tuple(given)
+
+    @property
+    def shard_bytes(self) -> int:
+        return self.shard_mib << 20
+
+    def _check_columns(self) -> None:
+        misplaced = [name for name in _ONLY_LISTS if getattr(self, name) != getattr(type(self), name)] if self.list is None else []
+        if self.videos is not None:
+            misplaced += [name for name in ("text_column", "columns") if getattr(self, name) is not None]
+        if misplaced:
+            raise RecipeError(f"source.{misplaced[0]} is about the columns of a list; this source has none")
+        if self.videos is not None and self.group_by not in (None, FOLDER):
+            raise RecipeError(f"source.group_by is {self.group_by!r}, but videos have no columns; expected {FOLDER}, or give a list")
+        if not self.locations:
+            raise RecipeError("source.shards is an empty list; expected names or URLs of tars")

@@ -1,0 +1,133 @@
+"""Samples of existing WebDataset tars become entries: members by byte range, JSON as metadata, text as caption."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardprep.core.blob import Blob
+from shardprep.core.sample import RECORD_SUFFIX, role_of
+from shardprep.errors import ShardError, SourceError
+from shardprep.shards.local import ABSENT
+from shardprep.shards.store import Store, StoredFile
+from shardprep.shards.tar import TarMember, index_tar
+from shardprep.sources.captions import caption_of, read_object
+from shardprep.sources.columns import as_text, look_up, typed_columns
+from shardprep.sources.entry import SourceEntry, SourceMember
+from shardprep.sources.find import find
+from shardprep.sources.keys import printable, source_key
+from shardprep.sources.places import relative, split_url
+from shardprep.sources.spec import SourceSpec
+
+PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill npz".split()) - {"npz"}
+TEXT_SUFFIX = "txt"
+_SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+
+
+@dataclass
+class _Draft:
+    """A sample of a tar while its members come."""
+
+    tar: str
+    url: str
+    file: StoredFile
+    key: str
+    members: list[TarMember] = field(default_factory=list)
+    document: dict[str, Any] | None = None
+    problem: str | None = None
+
+
+def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry]:
+    """Return an entry per sample; what comes before the damage in a tar is kept, and the damage is an entry with a problem."""
+    found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
+    if not found.files:
+        raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): there is no .tar file")
+    if missing := [url for url, file in found.files.items() if file.version == ABSENT]:
+        raise SourceError(
+            f"{len(missing)} of {len(found.files)} tars are not there, {missing[0]} among them; check the names in source.shards"
+        )
+    drafts: list[_Draft] = []
+    for url, file in found.files.items():
+        folder, name = split_url(url)
+        blob = Store(folder, spec.storage_options).blob(name, 0, file.size)
+        drafts += _read_tar(blob, relative(url, found.root), url, file, spec)
+    metas = typed_columns([_metadata(spec, draft) for draft in drafts])
+    return [_entry(spec, draft, meta) for draft, meta in zip(drafts, metas, strict=True)]
+
+
+def _read_tar(blob: Blob, tar: str, url: str, file: StoredFile, spec: SourceSpec) -> Iterator[_Draft]:
+    draft: _Draft | None = None
+    try:
+        for member in index_tar(blob, name=printable(tar), foreign=True):
+            if draft is None or member.key != draft.key:
+                if draft is not None:
+                    yield _finished(draft, spec)
+                draft = _Draft(tar, url, file, member.key)
+            draft.members.append(member)
+    except ShardError as error:
+        if draft is not None:
+            draft.problem = f"damaged-tar: {error}; the sample may lack members"
+            yield draft
+        yield _Draft(tar, url, file, "", problem=f"damaged-tar: {error}; what comes after is lost, make the tar again")
+    else:
+        if draft is not None:
+            yield _finished(draft, spec)
+
+
+def _finished(draft: _Draft, spec: SourceSpec) -> _Draft:
+    draft.problem = _problem(draft)
+    for member in draft.members if draft.problem is None else ():
+        if member.suffix.lower() == RECORD_SUFFIX:
+            folder, name = split_url(draft.url)
+            blob = Store(folder, spec.storage_options).blob(name, member.offset, member.size)
+            try:
+                draft.document = read_object(blob, printable(member.name))
+            except SourceError as error:
+                draft.problem = f"bad-json: {error}"
+    return draft
+
+
+def _problem(draft: _Draft) -> str | None:
+    suffixes = [member.suffix.lower() for member in draft.members]
+    if pickled := [suffix for suffix in suffixes if suffix.rpartition(".")[2] in PICKLE_SUFFIXES]:
+        return f"pickle-member: it holds a .{pickled[0]}, and pickles are neither read nor carried; make the tar again without it"
+    if odd := [suffix for suffix in suffixes if not _SUFFIX.fullmatch(suffix)]:
+        return f"bad-suffix: the suffix {printable(odd[0])!r} cannot be written to a tar; it may hold a-z 0-9 _ + - and dots"
+    data = [suffix for suffix in suffixes if suffix not in (RECORD_SUFFIX, TEXT_SUFFIX)]
+    roles = [role_of(suffix) for suffix in data]
+    if twice := [suffix for suffix, role in zip(data, roles, strict=True) if roles.count(role) > 1]:
+        return f"two-members-of-a-role: {' and '.join(twice)} are both its {role_of(twice[0])}; a sample has one"
+    return None if data else "no-media: it holds neither a video nor an image nor other data"
+
+
+def _metadata(spec: SourceSpec, draft: _Draft) -> Mapping[str, Any]:
+    document = draft.document or {}
+    return {new: look_up(document, column) for new, column in spec.columns.items()} if spec.columns is not None else document
+
+
+def _entry(spec: SourceSpec, draft: _Draft, meta: Mapping[str, Any]) -> SourceEntry:
+    path = f"{draft.tar}!{draft.key}" if draft.key else draft.tar
+    name = draft.key.rpartition("/")[2] or split_url(draft.tar)[1]
+    kept = () if draft.problem else draft.members
+    places = [SourceMember(member.suffix.lower(), draft.url, member.offset, member.size) for member in kept]
+    members = tuple(place for place in places if place.suffix not in (RECORD_SUFFIX, TEXT_SUFFIX))
+    document = draft.document or {}
+    text = as_text(look_up(document, spec.text_column)) if spec.text_column else caption_of(document)
+    size = sum(member.size for member in members)
+    shown = printable(path)
+    return SourceEntry(
+        key=source_key(path, name),
+        path=shown,
+        size=size,
+        version=draft.file.version,
+        members=members,
+        captions=tuple(place for place in places if place.suffix == TEXT_SUFFIX),
+        record={
+            "source": {"path": shown, "name": printable(name), "bytes": size},
+            **({"caption": {"text": text}} if text is not None else {}),
+            **({"meta": dict(meta)} if meta else {}),
+        },
+        problem=draft.problem,
+    )

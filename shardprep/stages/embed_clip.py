@@ -1,0 +1,120 @@
+"""CLIP embeddings of a few frames per sample, for the scorers that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shardprep.core.blob import BytesBlob
+from shardprep.core.frames import Fractions, FramesWanted, PerSecond
+from shardprep.core.outcome import Failed, Kept, Outcome
+from shardprep.core.sample import Sample
+from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
+from shardprep.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from shardprep.models.clip import ClipImageEncoder
+
+_ROLE = "clip_embedding"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedClip(Stage):
+    """Embed frames with a CLIP model of open_clip; features are stored as they come, not normalised."""
+
+    model: str = "ViT-L-14"
+    """An architecture of open_clip, or a folder or hub id (OWNER/REPO[@REVISION]) with an open_clip_config.json."""
+    pretrained: str | None = "openai"
+    """For an architecture: a tag of open_clip, a weights file, or null for random weights."""
+    points: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Frames at these fractions of the sample; Open-Sora takes 0.1, 0.5, 0.9 for three, 0.5 for one."""
+    fps: float | None = None
+    """Frames per second instead of `points`."""
+    max_frames: int | None = None
+    """With `fps`: at most so many, spread evenly."""
+    batch_size: int = 16
+
+    version = 1
+
+    def __post_init__(self) -> None:
+        if not self.points or not all(0 <= point <= 1 for point in self.points):
+            raise RecipeError(f"embed_clip: points {list(self.points)}; expected fractions from 0 to 1, at least one")
+        if self.fps is not None and self.fps <= 0:
+            raise RecipeError(f"embed_clip: fps {self.fps}; expected more than 0")
+        if self.max_frames is not None and (self.max_frames < 1 or self.fps is None):
+            raise RecipeError(f"embed_clip: max_frames {self.max_frames}; expected 1 or more, together with fps")
+
+    @property
+    def frames(self) -> FramesWanted:
+        return FramesWanted(Fractions(self.points) if self.fps is None else PerSecond(self.fps, self.max_frames))
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {
+            _ROLE: "member",
+            "clip_embedding.frame_indices": "list<int64>",
+            "clip_embedding.frame_seconds": "list<double>",
+            "scorers.clip_embedding": "string",
+        }
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        from shardprep.models.clip import WEIGHTS_SUFFIXES, is_model_folder
+
+        if is_model_folder(self.model):
+            return (Weights(self.model),)
+        if self.pretrained is None:
+            return ()
+        is_file = self.pretrained.endswith(WEIGHTS_SUFFIXES)
+        return (Weights(self.pretrained if is_file else f"open_clip:{self.model}/{self.pretrained}"),)
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        return (("torch", "models"), ("open_clip", "models"))
+
+    def open(self, worker: Worker) -> Process:
+        from shardprep.models.clip import load_clip
+
+        encoder = load_clip(self.model, self.pretrained, worker.device)
+        scorer = f"embed_clip@{self.version} {self._title()}"
+
+        def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
+            images = [[] if sample.frames is None else list(sample.frames.images) for sample in batch]
+            flat = [image for own in images for image in own]
+            features = iter(encoder.embed(flat) if flat else ())
+            return [
+                self._outcome(sample, [next(features) for _ in own], encoder, scorer) for sample, own in zip(batch, images, strict=True)
+            ]
+
+        return process
+
+    def _outcome(self, sample: Sample, rows: list[torch.Tensor], encoder: ClipImageEncoder, scorer: str) -> Outcome:
+        import torch
+
+        from shardprep.models.tensors import save_tensors
+
+        if not rows or sample.frames is None:
+            return Failed("no-frames", "no frame could be taken from the sample")
+        x_nd = torch.stack(rows)
+        if not bool(x_nd.isfinite().all()):
+            return Failed("not-finite", f"the features of {scorer} hold NaN or infinity")
+        metadata = {"scorer": scorer, "normalised": "false", "log_logit_scale": repr(encoder.logit_scale), "layout": "ND"}
+        columns = {
+            "clip_embedding.frame_indices": list(sample.frames.indices),
+            "clip_embedding.frame_seconds": list(sample.frames.seconds),
+            "scorers.clip_embedding": scorer,
+        }
+        data = save_tensors({_ROLE: x_nd}, metadata)
+        return Kept(sample.with_member(f"{_ROLE}.safetensors", BytesBlob(data)).with_columns(columns))
+
+    def _title(self) -> str:
+        from shardprep.models.clip import is_model_folder
+        from shardprep.models.weights import RANDOM_WORDS, describe
+
+        if not self.weights:
+            return f"{self.model} {RANDOM_WORDS}"
+        title = describe(self.weights[0].name)
+        return title if is_model_folder(self.model) or title.startswith(f"{self.model}/") else f"{self.model}/{title}"

@@ -1,0 +1,120 @@
+"""T5 and UMT5 embeddings of captions: masked, trimmed, with their ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from shardprep.core.blob import BytesBlob
+from shardprep.core.outcome import Dropped, Failed, Kept, Outcome
+from shardprep.core.sample import Sample
+from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
+from shardprep.errors import RecipeError
+
+if TYPE_CHECKING:
+    import torch
+
+    from shardprep.models.t5 import Tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedT5(Stage):
+    """Embed a caption with a T5 or UMT5 encoder, as Wan does: cleaned, masked, trimmed to its tokens."""
+
+    model: str = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/text_encoder"
+    """OWNER/REPO[/FOLDER][@REVISION], a local folder of transformers, or tiny:t5."""
+    tokenizer: str | None = None
+    """Where the tokenizer lies; by default in the model's folder, or in `tokenizer` beside a folder `text_encoder`."""
+    column: str = "caption.text"
+    max_length: int = 512
+    """Tokens, the end token included; longer texts are cut and say so in t5.truncated."""
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    clean: Literal["wan", "none"] = "wan"
+    """`wan`: mend unicode, resolve HTML entities twice, collapse white space."""
+    missing: Literal["drop", "fail", "empty"] = "drop"
+    """What happens to samples without a caption, or with a blank one; `empty` embeds the empty text."""
+    min_characters: int = 0
+    """Captions with fewer characters are dropped; OmniVideo's rule is 11, counted before cleaning."""
+    batch_size: int = 32
+
+    version = 1
+    accepts = ()
+
+    def __post_init__(self) -> None:
+        if self.max_length < 2:
+            raise RecipeError(f"embed_t5: max_length {self.max_length}; expected 2 or more")
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.column,)
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {"t5": "member", "t5.model": "string", "t5.length": "int64", "t5.truncated": "bool", "t5.text": "string"}
+
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        from shardprep.models.t5 import default_tokenizer
+
+        names = dict.fromkeys((self.model, self.tokenizer or default_tokenizer(self.model)))
+        return tuple(Weights(name) for name in names)
+
+    @property
+    def needs(self) -> tuple[tuple[str, str], ...]:
+        return (("torch", "models"), ("transformers", "models"), ("ftfy", "models"))
+
+    def open(self, worker: Worker) -> Process:
+        from shardprep.models.t5 import load_text_encoder
+        from shardprep.models.weights import describe
+
+        encoder = load_text_encoder(self.model, self.tokenizer, worker.device, self.dtype)
+        title = f"embed_t5@{self.version} {describe(self.model)}"
+
+        def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
+            judged = [self.prompt_of(sample) for sample in batch]
+            prompts = [self._cleaned(prompt) for prompt in judged if isinstance(prompt, str)]
+            tokens = [encoder.tokenize(prompt, self.max_length) for prompt in prompts]
+            made = iter(zip(prompts, tokens, encoder.encode(tokens), strict=True))
+            return [
+                self._outcome(sample, *next(made), title) if isinstance(prompt, str) else prompt
+                for sample, prompt in zip(batch, judged, strict=True)
+            ]
+
+        return process
+
+    def prompt_of(self, sample: Sample) -> str | Dropped | Failed:
+        """Return the caption with newlines as spaces, or why there is none to embed."""
+        text = sample.get(self.column, "")
+        if not isinstance(text, str):
+            return Failed("caption-not-text", f"{self.column} holds a {type(text).__name__}, expected text")
+        prompt = one_line(text)
+        if not prompt.strip():
+            if self.missing == "empty":
+                return ""
+            return Dropped("no-caption") if self.missing == "drop" else Failed("no-caption", f"{self.column} is missing or blank")
+        if len(prompt) < self.min_characters:
+            return Dropped("caption-too-short", f"{len(prompt)} characters, at least {self.min_characters} wanted")
+        return prompt
+
+    def _cleaned(self, prompt: str) -> str:
+        from shardprep.models.t5 import clean_prompt
+
+        return clean_prompt(prompt) if self.clean == "wan" else prompt
+
+    def _outcome(self, sample: Sample, text: str, tokens: Tokens, x_ld: torch.Tensor, title: str) -> Outcome:
+        import torch
+
+        from shardprep.models.tensors import save_tensors
+
+        if not bool(x_ld.isfinite().all()):
+            return Failed("not-finite", f"the embedding of {title} holds NaN or infinity")
+        metadata = {"model": title, "layout": "LD", "masked": "true", "max_length": str(self.max_length), "clean": self.clean}
+        data = save_tensors({"t5": x_ld, "ids": torch.tensor(tokens.ids, dtype=torch.int64)}, metadata)
+        columns = {"t5.model": title, "t5.length": len(tokens.ids), "t5.truncated": tokens.is_truncated, "t5.text": text}
+        return Kept(sample.with_member("t5.safetensors", BytesBlob(data)).with_columns(columns))
+
+
+def one_line(text: str) -> str:
+    """Return a caption with newlines as spaces: the prompt that OmniVideo stores."""
+    return text.replace("\n", " ")

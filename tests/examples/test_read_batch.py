@@ -1,0 +1,54 @@
+"""The example that reads a packed set with plain webdataset."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import webdataset as wds
+from safetensors.torch import save
+
+from examples.read_batch import open_batches
+
+
+def write_packed(folder: Path) -> None:
+    """Write five samples of one latent shape and texts of 3 to 7 tokens, in bfloat16 as embed_t5 does."""
+    with wds.TarWriter(str(folder / "b000-000000.tar")) as tar:
+        for index in range(5):
+            members = {
+                "json": {"clip": {"seconds": 2.5}},
+                "mp4": b"x" * (10 + index),
+                "latent.safetensors": save({"latent": torch.full((16, 2, 4, 4), float(index))}),
+                "t5.safetensors": save({"t5": torch.ones(3 + index, 8, dtype=torch.bfloat16)}),
+            }
+            tar.write({"__key__": f"clip-{index}"} | members)
+
+
+def test_a_batch_is_stacked_and_texts_are_padded(tmp_path: Path) -> None:
+    write_packed(tmp_path)
+    batch = next(iter(open_batches(tmp_path, batch_size=4)))
+    assert batch["__key__"] == ["clip-0", "clip-1", "clip-2", "clip-3"]
+    assert batch["latent.safetensors:latent"].shape == (4, 16, 2, 4, 4)
+    assert batch["latent.safetensors:latent"][:, 0, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert batch["t5.safetensors:t5"].dtype == torch.bfloat16
+    assert batch["t5.safetensors:t5"][:, :, 0].sum(dim=1).tolist() == [3, 4, 5, 6]
+    assert [len(video) for video in batch["mp4"]] == [10, 11, 12, 13]
+
+
+def test_the_program_prints_what_is_in_a_batch(root: Path, tmp_path: Path) -> None:
+    write_packed(tmp_path)
+    command = [sys.executable, str(root / "examples/read_batch.py"), str(tmp_path), "2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "float32 [2, 16, 2, 4, 4]" in done.stdout
+    assert "2 files of 10 to 11 bytes" in done.stdout
+
+
+def test_a_folder_without_tars_is_said(root: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(root / "examples/read_batch.py"), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 1
+    assert "holds no tars" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,143 @@
+"""Hostile expressions are refused, and nothing is read or written on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from shardprep.errors import RecipeError
+from shardprep.expressions.engine import TABLE, QueryLimits, connect, run_sql
+from shardprep.expressions.query import evaluate, run_query
+
+SECRET = "the-secret-of-the-file"
+
+HOSTILE = [
+    "(SELECT content FROM read_text('{secret}')) IS NOT NULL",
+    "EXISTS (FROM read_csv('{secret}'))",
+    "EXISTS (FROM read_parquet('{secret}'))",
+    "EXISTS (FROM '{secret}')",
+    "key IN (SELECT file FROM glob('/etc/*'))",
+    "1 = (SELECT count(*) FROM duckdb_settings())",
+    "true) FROM read_text('{secret}') WHERE (true",
+    "true) UNION SELECT (true",
+    "true; COPY (SELECT 1) TO '{out}'",
+    "true); COPY (SELECT 1) TO '{out}'; SELECT (true",
+    "COPY (SELECT 1) TO '{out}'",
+    "ATTACH '{out}' AS x",
+    "true); ATTACH '{out}' AS x; SELECT (true",
+    "EXPORT DATABASE '{out}'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "true); LOAD '{secret}'; SELECT (true",
+    "PRAGMA database_list",
+    "SET memory_limit = '1TB'",
+    "true); SET memory_limit = '1TB'; SELECT (true",
+    "CREATE TABLE x (a int)",
+    "CALL duckdb_settings()",
+    "getenv('HOME') IS NOT NULL",
+    "current_setting('memory_limit') IS NOT NULL",
+    "getvariable('x') IS NULL",
+    "write_log('{out}') IS NULL",
+    "setseed(0.5) IS NULL",
+    "json_serialize_plan('FROM read_text(''{secret}'')') IS NULL",
+    "random() > 0.5",
+    "now() IS NOT NULL",
+    "ago(INTERVAL 1 DAY) IS NOT NULL",
+    "uuid() IS NULL",
+    "sleep_ms(100000) IS NULL",
+    "error('x')",
+    "count(*) > 1",
+    "sum(x) > 1",
+    "row_number() OVER () > 1",
+    "unnest([true, false])",
+    "*",
+    "COLUMNS('.*')",
+    "$1",
+    "?",
+    "#1",
+    "DEFAULT",
+    "system.main.lower(key) = 'a'",
+    "pg_catalog.pg_get_expr('', 0) IS NULL",
+    "true) LIMIT (1",
+    "true) ORDER BY (1",
+    "true) USING SAMPLE (10",
+    "true -- ) \n; COPY (SELECT 1) TO '{out}'",
+    "true /* ",
+    "true) --",
+    "true \0",
+    "",
+    "   ",
+    "'",
+    '"',
+]
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "secret.csv"
+    secret.write_text(f"a\n{SECRET}\n")
+    return {"secret": str(secret), "out": str(tmp_path / "out.csv")}
+
+
+@pytest.mark.parametrize("expression", HOSTILE)
+def test_hostile_expressions_are_refused(expression: str, files: dict[str, str], tmp_path: Path) -> None:
+    text = expression.replace("{secret}", files["secret"]).replace("{out}", files["out"])
+    table = pa.table({"key": ["a"], "x": [1]})
+    for attempt in (
+        lambda: evaluate(text, [{"key": "a", "x": 1}]),
+        lambda: run_query(table, where=text),
+        lambda: run_query(table, select=[text]),
+        lambda: run_query(table, order_by=text),
+    ):
+        with pytest.raises(RecipeError) as caught:
+            attempt()
+        assert SECRET not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+@pytest.mark.parametrize("order", ["key LIMIT 1", "key; SELECT 1", "(SELECT 1 FROM read_csv('x'))", "key -- \n LIMIT 1", "random()", "ALL"])
+def test_hostile_orders_are_refused(order: str) -> None:
+    with pytest.raises(RecipeError):
+        run_query(pa.table({"key": ["a", "b"]}), order_by=order)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM read_text('{secret}')",
+        "FROM read_csv('{secret}')",
+        "FROM '{secret}'",
+        "FROM glob('/etc/*')",
+        "FROM elsewhere",
+        "COPY (SELECT 1) TO '{out}'",
+        "ATTACH '{out}'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET enable_external_access = true",
+        "SET lock_configuration = false",
+        "SET memory_limit = '1TB'",
+        "SELECT getenv('HOME')",
+    ],
+)
+def test_the_engine_itself_refuses_what_the_parser_would_let_through(sql: str, files: dict[str, str], tmp_path: Path) -> None:
+    elsewhere = pa.table({"a": [1]})
+    with pytest.raises(duckdb.Error):
+        run_sql(connect(QueryLimits()), elsewhere, sql.format(**files))
+    assert [path.name for path in tmp_path.iterdir()] == ["secret.csv"]
+
+
+def test_the_engine_reads_its_own_table() -> None:
+    assert run_sql(connect(QueryLimits()), pa.table({"a": [1]}), f"SELECT a FROM {TABLE}").to_pylist() == [{"a": 1}]
+
+
+def test_messages_say_what_would_be_right() -> None:
+    with pytest.raises(RecipeError, match='a name that is a word of SQL goes in quotes: "end"'):
+        evaluate("end > 1", [{"end": 2}])
+    with pytest.raises(RecipeError, match=r"lowr\(\) is no function; did you mean lower"):
+        evaluate("lowr(key) = 'a'", [{"key": "a"}])
+    with pytest.raises(RecipeError, match=r"write lower\(column\)"):
+        evaluate("key.lower() = 'a'", [{"key": "a"}])

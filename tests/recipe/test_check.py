@@ -1,0 +1,110 @@
+"""Recipes built in Python are checked like those of YAML, with the step in place of the line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from shardprep.core.frames import Fractions, FramesWanted
+from shardprep.core.outcome import Outcome
+from shardprep.core.sample import Sample
+from shardprep.core.stage import ColumnType, Stage
+from shardprep.errors import RecipeError
+from shardprep.gather.settings import Pack, Select
+from shardprep.recipe import Gather, Pass, Recipe, Step, check_recipe, steps_until
+from shardprep.sources.spec import SourceSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreAny(Stage):
+    reads_these: tuple[str, ...] = ()
+    writes_these: tuple[str, ...] = ()
+    replaces_these: tuple[str, ...] = ()
+    role: str | None = None
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return self.reads_these
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return dict.fromkeys(self.writes_these, "double")
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        return self.replaces_these
+
+    @property
+    def frames(self) -> FramesWanted | None:
+        return FramesWanted(Fractions((0.5,)), role=self.role) if self.role else None
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        raise NotImplementedError
+
+
+def recipe(*steps: Step, source: SourceSpec | None = None) -> Recipe:
+    return Recipe(name="lab", source=source or SourceSpec(videos="v"), steps=steps)
+
+
+def one(name: str, *, reads: Sequence[str] = (), writes: Sequence[str] = (), replaces: Sequence[str] = (), from_: str | None = None) -> Pass:
+    stage = ScoreAny(reads_these=tuple(reads), writes_these=tuple(writes), replaces_these=tuple(replaces))
+    return Pass(name=name, stages=(stage,), from_=from_)
+
+
+def test_what_was_written_upstream_can_be_read() -> None:
+    check_recipe(
+        recipe(
+            one("a", reads=["video", "source.path", "meta.anything", "caption.text"], writes=["scores.a", "latent"]),
+            one("b", reads=["scores.a", "scores", "latent"], writes=["scores.b"]),
+            Gather(name="g", does=Select(where="scores.a > scores.b", sort="key")),
+            one("c", reads=["scores.b"], writes=["caption.text"]),
+            Gather(name="p", does=Pack(roles=("latent",), bucket_by=("scores.a",))),
+            one("d", reads=["scores.a"], writes=["scores.b"], from_="a"),
+            one("e", writes=["scores.a"], replaces=["scores.a"], from_="a"),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ((one("a", reads=["scores.a"], writes=["scores.a"]),), "recipe lab: step a: score_any reads scores.a, which no earlier stage writes"),
+        ((one("a", writes=["scores.a"]), one("b", reads=["scores.a"], from_="raw")), "step b: score_any reads scores.a"),
+        ((one("a", writes=["scores.a"]), one("b", writes=["scores.a"])), "step b: score_any writes scores.a, which is there already"),
+        ((one("a", writes=["scores.ab"]), one("b", reads=["scores.abc"])), "; there is scores.ab"),
+        ((Pass(name="a", stages=(ScoreAny(role="target"),)),), "step a: score_any wants frames of target, which is not there"),
+        ((), "recipe lab: the recipe has no steps"),
+    ],
+)
+def test_what_does_not_fit_is_told(steps: tuple[Step, ...], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(recipe(*steps))
+    assert message in str(caught.value)
+
+
+def test_tars_may_bring_pairs() -> None:
+    check_recipe(recipe(Pass(name="a", stages=(ScoreAny(role="target"),)), source=SourceSpec(shards="a.tar")))
+
+
+def test_steps_until() -> None:
+    both = recipe(one("a"), one("b"))
+    assert [[step.name for step in steps_until(both, until)] for until in ("a", "b", None)] == [["a"], ["a", "b"], ["a", "b"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"limit": -1}, "limit is -1"), ({"where": " "}, "where is empty"), ({"sample": 1.5}, "sample is 1.5"), ({"sample": -1}, "sample is -1")],
+)
+def test_select_refuses(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Select(**settings)  # type: ignore[arg-type]  # settings of any type
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"shard_mib": 0}, "shard_mib is 0"), ({"samples_per_shard": 0}, "samples_per_shard is 0"), ({"roles": ()}, "roles is empty")]
+)
+def test_pack_refuses(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pack(**settings)  # type: ignore[arg-type]  # settings of any type
