@@ -20,7 +20,7 @@ def stage_table() -> str:
             continue
         info = describe_stage(kind)
         adds = ", ".join(f"`{column}`" for column in _shortened(info.writes or {}))
-        lines.append(f"| `{name}` | {info.doc.splitlines()[0]} | {adds} | {', '.join(info.extras or ())} |")
+        lines.append(f"| `{name}` | {info.doc.splitlines()[0].replace('|', chr(92) + '|')} | {adds} | {', '.join(info.extras or ())} |")
     return "\n".join(lines)
 
 
@@ -36,10 +36,10 @@ def with_table(text: str, table: str) -> str:
 
 
 def _shortened(columns: Iterable[str]) -> list[str]:
-    """Return `media.*` for the columns of a struct that has more than three of them."""
+    """Return `media.*` for the columns of a struct that has more than three of them; roles stay."""
     names = list(columns)
     heads = [name.partition(".")[0] for name in names]
-    return list(dict.fromkeys(f"{head}.*" if heads.count(head) > 3 else name for name, head in zip(names, heads, strict=True)))
+    return list(dict.fromkeys(f"{h}.*" if "." in n and heads.count(h) > 3 else n for n, h in zip(names, heads, strict=True)))
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ def stages(name: Annotated[str | None, typer.Argument(help="A stage, to see its 
 
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
-    from shardprep.recipe import json_schema
+    from shardprep.recipe.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
 
 
 @models.command("tiny")
-def tiny(folder: Annotated[Path | None, typer.Argument(help="Where to; the cache that `tiny:NAME` is read from where it is left out.")] = None) -> None:
+def tiny(folder: Annotated[Path | None, typer.Argument(help="Where to; left out, the cache that `tiny:NAME` names.")] = None) -> None:
     """Make tiny models with random weights in the ordinary formats: to try recipes out, not for results."""
     from shardprep.cli.tiny import make_tiny
 

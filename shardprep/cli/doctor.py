@@ -28,7 +28,8 @@ class Package:
 
 def doctor() -> None:
     """Say what this machine has, what is missing and the command that installs it."""
-    print(f"shardprep {_version('shardprep') or 'from a checkout'}, Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores")
+    version = _version("shardprep") or "(not installed)"
+    print(f"shardprep {version}, Python {platform.python_version()}, {platform.platform()}, {os.cpu_count()} cores")
     missing = [*_say_codecs(), *_say_packages()]
     print(f"\ndevices: {_devices()}")
     print("\nmissing:" if missing else "\nnothing is missing")

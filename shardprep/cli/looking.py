@@ -19,6 +19,14 @@ Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so ma
 Out = Annotated[str | None, typer.Option("--out", help="Write to this file or URL; its suffix says the format.")]
 
 
+class Fate(StrEnum):
+    """What became of a sample."""
+
+    kept = "kept"
+    dropped = "dropped"
+    failed = "failed"
+
+
 class Format(StrEnum):
     """What a table is written as."""
 
@@ -34,6 +42,9 @@ def table(
     sort: Sort = None,
     columns: Annotated[str | None, typer.Option("--columns", help="Names or prefixes with commas: key,scores,clip.seconds")] = None,
     limit: Limit = None,
+    fate: Annotated[
+        Fate | None, typer.Option("--fate", help="What became of samples instead of their columns: stage, reason, detail.")
+    ] = None,
     out: Out = None,
     form: Annotated[Format | None, typer.Option("--format", help="On standard output text, unless said otherwise.")] = None,
 ) -> None:
@@ -42,7 +53,8 @@ def table(
     from shardprep.expressions.query import run_query
     from shardprep.shards.join import open_view
 
-    rows = run_query(open_view(url).table(), where=where, order_by=sort, limit=limit)
+    found = open_view(url).table() if fate is None else tables.fates(url, fate.value)
+    rows = run_query(found, where=where, order_by=sort, limit=limit)
     rows = tables.pick(tables.flatten(rows), columns.split(",") if columns else None)
     form = form or _format_of(out)
     if out is None and form is Format.text:
@@ -95,13 +107,16 @@ def verify(
     clean: Annotated[bool, typer.Option("--clean", help="Remove superseded and unlisted files.")] = False,
 ) -> None:
     """Check every digest of a set: tars, ledgers, members, and what each was made from."""
-    from shardprep.shards.verify import verify as find_problems
+    from shardprep.driver import verify as verifying
 
-    problems = find_problems(url, clean=clean)
-    for problem in problems:
+    for name in verifying.clean(url) if clean else ():
+        print(f"removed {name}")
+    num_problems = 0
+    for problem in verifying.verify(url):
+        num_problems += 1
         print(problem)
-    if problems:
-        raise ShardError(f"{url}: {len(problems)} problems. Run the recipe again: shards that are missing are made anew")
+    if num_problems:
+        raise ShardError(f"{url}: {num_problems} problems")
     print(f"{url}: clean")
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from shardprep.driver import RunSummary, StepSummary
+    from shardprep.driver.model import RunSummary, StepSummary
 
 WIDE = 160
 """Columns that a table may take where no terminal says how many there are."""
@@ -29,7 +29,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 class LineReporter:
-    """One line per shard: `clips 000012  kept 31  dropped 2  failed 0  8.4 s  (13/40)`."""
+    """One line per shard: `clips 000012  in 8  out 31  dropped 2  failed 0  8.4 s  (13/40)`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -49,7 +49,7 @@ class LineReporter:
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
         self._num_done[name] = self._num_done.get(name, 0) + 1
-        counted = "  ".join(f"{fate} {number}" for fate, number in counts.items())
+        counted = "  ".join(f"{name} {number}" for name, number in fates(counts).items())
         self._say(f"{name} {shard}  {counted}  {seconds:.1f} s  ({self._num_done[name]}/{self._num_shards.get(name, '?')})")
 
     def message(self, text: str) -> None:
@@ -79,7 +79,7 @@ class JsonReporter:
         self.event("step-started", step=name, num_shards=num_shards, num_samples=num_samples)
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        self.event("shard-done", step=name, shard=shard, counts=dict(counts), seconds=round(seconds, 3))
+        self.event("shard-done", step=name, shard=shard, **fates(counts), seconds=round(seconds, 3))
 
     def message(self, text: str) -> None:
         self.event("message", text=text)
@@ -113,7 +113,7 @@ class BarReporter:
         self._num_samples[name], self._started[name] = 0, time.monotonic()
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        self._num_samples[name] += sum(counts.values())
+        self._num_samples[name] += fates(counts)["in"]
         rate = self._num_samples[name] / max(1e-3, time.monotonic() - self._started[name])
         self._progress.update(self._tasks[name], advance=1, rate=f"{rate:.1f} samples/s")
 
@@ -140,16 +140,27 @@ def _make_progress(console: Console) -> Progress:
     )
 
 
+def fates(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return a shard's samples in and out, dropped and failed (children too), from the counts of its ledger."""
+    told = {fate: counts.get(f"input.{fate}", 0) + counts.get(f"output.{fate}", 0) for fate in ("dropped", "failed")}
+    num_in = sum(counts.get(f"input.{fate}", 0) for fate in ("kept", "dropped", "failed"))
+    return {"in": num_in, "out": counts.get("output.kept", 0), **told}
+
+
 def step_fields(summary: StepSummary) -> dict[str, Any]:
     """Return a step's summary as plain data."""
     return {
         "step": summary.name,
+        "kind": summary.kind,
+        "url": summary.url,
         "samples_in": summary.samples_in,
+        "samples_out": summary.samples_out,
         "kept": summary.kept,
         "dropped": dict(summary.dropped),
         "failed": dict(summary.failed),
         "shards_made": summary.shards_made,
         "shards_done": summary.shards_done,
+        "worked_on": summary.worked_on,
         "seconds": round(summary.seconds, 3),
         "decodes": summary.decodes,
         "random_models": list(summary.random_models),
@@ -157,20 +168,21 @@ def step_fields(summary: StepSummary) -> dict[str, Any]:
 
 
 def summary_table(summary: RunSummary) -> Table:
-    """Return the table of a run: per pass the samples in, kept, dropped by reason, failed, and seconds."""
+    """Return the table of a run: per step the samples in, kept and out, dropped and failed by reason, shards, seconds."""
     table = Table("step", box=box.SIMPLE_HEAD)
-    for column in ("shards made", "already", "samples in", "kept"):
+    for column in ("samples in", "kept", "out"):
         table.add_column(column, justify="right")
-    table.add_column("dropped")
-    table.add_column("failed")
+    table.add_column("dropped", overflow="fold")
+    table.add_column("failed", overflow="fold")
+    table.add_column("shards made", justify="right")
     table.add_column("seconds", justify="right")
     for step in summary.steps:
-        title = f"{step.name}\nRANDOM MODEL: {', '.join(step.random_models)}" if step.random_models else step.name
         table.add_row(
-            title,
-            *map(str, (step.shards_made, step.shards_done, step.samples_in, step.kept)),
+            f"{step.name}\nRANDOM MODEL: {', '.join(step.random_models)}" if step.random_models else step.name,
+            *map(str, (step.samples_in, step.kept, step.samples_out)),
             reasons(step.dropped),
             reasons(step.failed),
+            f"{step.shards_made} of {step.shards_made + step.shards_done}",
             f"{step.seconds:.1f}",
         )
     return table

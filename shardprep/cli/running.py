@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter
-    from shardprep.driver import RunOptions, RunPlan, RunSummary, StepPlan
-    from shardprep.recipe import Recipe
+    from shardprep.driver.model import RunPlan, RunSummary
+    from shardprep.executors.local import StopSignal
+    from shardprep.recipe.model import Recipe
 
 
 class Log(StrEnum):
@@ -32,13 +35,17 @@ class Log(StrEnum):
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Input = Annotated[str | None, typer.Option("--input", help="Take the place of the recipe's source: a folder of videos, a list or tars.")]
 Output = Annotated[str | None, typer.Option("--output", help="Folder or URL for the shard sets.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: steps.clips.detect_scenes.threshold=2.5")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: steps.clips.cut_clips.crf=20")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step.")]
 Workers = Annotated[str | None, typer.Option("--workers", help="Worker processes, or auto.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory per worker, such as 2GiB.")]
 MaxFailed = Annotated[str | None, typer.Option("--max-failed", help="Failures at which the run stops: 20, 0.01 or 1%.")]
+Reuse = Annotated[bool, typer.Option("--reuse/--no-reuse", help="Copy the outcomes of samples whose inputs and stages are unchanged.")]
 LogOption = Annotated[Log, typer.Option("--log", help="auto: a bar on a terminal, else a line per shard; json: an event per line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OutputArgument = Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run.")]
+
+_FINISHING = b"stopping: shards in work are finished first; once more to give them up\n"
 
 
 def run(
@@ -50,18 +57,12 @@ def run(
     workers: Workers = None,
     memory: Memory = None,
     max_failed: MaxFailed = None,
-    reuse: Annotated[bool, typer.Option("--reuse/--no-reuse", help="Copy the outcomes of samples whose inputs and stages are unchanged.")] = True,
+    reuse: Reuse = True,
     log: LogOption = Log.auto,
 ) -> None:
     """Make what the recipe says and is not there yet."""
-    from shardprep import driver
-
-    loaded = _load(recipe, source, output, [*(changes or []), *_as_changes(workers, memory, max_failed)], until)
-    with _reporter(log) as reporter, _stopping(reporter) as stop:
-        _make_tiny_models(loaded, until, reporter)
-        options = driver.RunOptions(until=until, stop=stop, reuse=reuse)
-        summary = driver.run(loaded, options, reporter)
-    _print_summary(loaded, summary, log)
+    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
+    _run(wanted, log, reuse=reuse, retry=False)
 
 
 def retry(
@@ -75,44 +76,61 @@ def retry(
     max_failed: MaxFailed = None,
     log: LogOption = Log.auto,
 ) -> None:
-    """Work again on the samples that failed, and on nothing else."""
-    from shardprep import driver
-
-    loaded = _load(recipe, source, output, [*(changes or []), *_as_changes(workers, memory, max_failed)], until)
-    with _reporter(log) as reporter, _stopping(reporter) as stop:
-        _make_tiny_models(loaded, until, reporter)
-        options = driver.RunOptions(until=until, stop=stop)
-        summary = driver.retry(loaded, options, reporter)
-    _print_summary(loaded, summary, log)
+    """Work again on the samples that failed, and make what is not there yet."""
+    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
+    _run(wanted, log, reuse=True, retry=True)
 
 
-def plan(
-    recipe: RecipeFile,
-    source: Input = None,
-    output: Output = None,
-    changes: Set = None,
-    until: Until = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Shards made with other library versions are stale too.")] = False,
-    as_json: AsJson = False,
-) -> None:
+def plan(recipe: RecipeFile, source: Input = None, output: Output = None, changes: Set = None, as_json: AsJson = False) -> None:
     """Say what a run would make, and why: new, stale because a setting changed, or done."""
-    from shardprep import driver
+    from shardprep.driver.plan import plan as plan_run
 
-    loaded = _load(recipe, source, output, changes or [], until)
-    _print_plan(driver.plan(loaded, strict=strict), as_json)
+    loaded = _Wanted(recipe, source, output, tuple(changes or ()), None).load()
+    _make_tiny_models(loaded, None, _reporter(Log.lines))
+    _print_plan(plan_run(loaded), as_json)
 
 
-def status(output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run.")], as_json: AsJson = False) -> None:
+def status(output: OutputArgument, as_json: AsJson = False) -> None:
     """Say which shards of an output are done, without a recipe."""
-    from shardprep import driver
+    from shardprep.driver.status import status as read_status
 
-    _print_plan(driver.status(output), as_json)
+    _print_plan(read_status(output), as_json)
 
 
-def _load(file: str, source: str | None, output: str | None, changes: list[str], until: str | None) -> Recipe:
-    from shardprep.recipe import load_recipe
+@dataclass(frozen=True)
+class _Wanted:
+    """A recipe as the command line asks for it."""
 
-    return load_recipe(file, overrides=changes, source=source, output=output, until=until)
+    file: str
+    source: str | None
+    output: str | None
+    changes: tuple[str, ...]
+    until: str | None
+
+    def load(self) -> Recipe:
+        from shardprep.recipe.load import load_recipe
+
+        return load_recipe(self.file, overrides=self.changes, source=self.source, output=self.output, until=self.until)
+
+    def retry_command(self) -> str:
+        """Return the command that works again on what failed."""
+        words = ["shardprep", "retry", self.file]
+        for option, value in (("--input", self.source), ("--output", self.output), ("--until", self.until)):
+            words += [option, value] if value is not None else []
+        for change in self.changes:
+            words += ["--set", change]
+        return shlex.join(words)
+
+
+def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool) -> None:
+    from shardprep.driver.model import RunOptions
+    from shardprep.driver.run import run as run_recipe
+
+    recipe = wanted.load()
+    with _reporter(log) as reporter, _stopping() as stop:
+        _make_tiny_models(recipe, wanted.until, reporter)
+        summary = run_recipe(recipe, RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry), reporter)
+    _print_summary(summary, wanted, log)
 
 
 def _as_changes(workers: str | None, memory: str | None, max_failed: str | None) -> Iterator[str]:
@@ -129,7 +147,8 @@ def _as_changes(workers: str | None, memory: str | None, max_failed: str | None)
 
 def _make_tiny_models(recipe: Recipe, until: str | None, reporter: LineReporter | JsonReporter | BarReporter) -> None:
     """Make the random models that the recipe names, where it names some."""
-    from shardprep.recipe import Pass, steps_until
+    from shardprep.recipe.check import steps_until
+    from shardprep.recipe.model import Pass
 
     passes = [step for step in steps_until(recipe, until) if isinstance(step, Pass)]
     tiny = sorted({w.name for step in passes for stage in step.stages for w in stage.weights if w.name.startswith("tiny:")})
@@ -151,16 +170,21 @@ def _reporter(log: Log) -> LineReporter | JsonReporter | BarReporter:
 
 
 @contextmanager
-def _stopping(reporter: LineReporter | JsonReporter | BarReporter) -> Iterator[threading.Event]:
-    """Give an event that Ctrl-C and SIGTERM set; the second signal ends the process in the ordinary way."""
-    stop = threading.Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def _stopping() -> Iterator[StopSignal]:
+    """Give what Ctrl-C and SIGTERM set: the first Ctrl-C finishes the shards in work, a second one or SIGTERM gives them up."""
+    from shardprep.executors.local import StopSignal
+
+    stop = StopSignal()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        for other, handler in before.items():
-            signal.signal(other, handler)
-        reporter.message("stopping: shards in work are finished or given up; once more to end at once")
+        again = stop.finish.is_set()
+        stop.finish.set()
+        if again or number == signal.SIGTERM:
+            stop.abandon.set()
+            signal.signal(number, before[number])
+        # print may be in the middle of a line; a signal must not enter it again.
+        os.write(2, b"stopping: shards in work are given up\n" if stop.abandon.is_set() else _FINISHING)
 
     for number in before:
         signal.signal(number, ask)
@@ -171,26 +195,26 @@ def _stopping(reporter: LineReporter | JsonReporter | BarReporter) -> Iterator[t
             signal.signal(number, handler)
 
 
-def _print_summary(recipe: Recipe, summary: RunSummary, log: Log) -> None:
+def _print_summary(summary: RunSummary, wanted: _Wanted, log: Log) -> None:
     from shardprep.cli import reporters
 
+    command = wanted.retry_command() if summary.failed_total else None
     if log is Log.json:
-        steps = [reporters.step_fields(step) for step in summary.steps]
-        reporters.JsonReporter(sys.stdout).event(
-            "run-done", output=recipe.output, steps=steps, failed=summary.failed_total, retry_command=summary.retry_command
-        )
+        fields = {"recipe": summary.recipe, "output": summary.output, "failed": summary.failed_total, "retry_command": command}
+        reporters.JsonReporter(sys.stdout).event("run-done", **fields, steps=[reporters.step_fields(step) for step in summary.steps])
         return
     reporters.make_console().print(reporters.summary_table(summary))
     if any(step.random_models for step in summary.steps):
         print("RANDOM MODEL: numbers and tensors of the steps so marked come from random weights and mean nothing")
-    print(f"output: {recipe.output}")
-    if summary.failed_total:
-        print(f"{summary.failed_total} samples failed; work on them again with: {summary.retry_command}")
+    print(f"output: {summary.output}")
+    if command:
+        print(f"{summary.failed_total} failed; work on them again with: {command}")
 
 
 def _print_plan(found: RunPlan, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"steps": [_plan_fields(step) for step in found.steps]}, indent=2))
+        data = {"recipe": found.recipe, "output": found.output, "has_work": found.has_work, "steps": [asdict(step) for step in found.steps]}
+        print(json.dumps(data, indent=2))
         return
     from rich import box
     from rich.table import Table
@@ -198,24 +222,15 @@ def _print_plan(found: RunPlan, as_json: bool) -> None:
     from shardprep.cli.reporters import make_console
 
     table = Table("step", "kind", box=box.SIMPLE_HEAD)
-    for column in ("done", "stale", "new", "bytes", "time"):
+    for column in ("done", "stale", "new", "follow", "bytes", "time"):
         table.add_column(column, justify="right")
     table.add_column("why", overflow="fold")
     for step in found.steps:
-        numbers = map(str, (step.done, step.stale, step.new))
-        table.add_row(step.name, step.kind, *numbers, _size(step.bytes), _time(step.seconds_estimate), "\n".join(step.reasons))
+        numbers = map(str, (step.done, step.stale, step.new, step.follows))
+        table.add_row(step.name, step.kind, *numbers, _size(step.num_bytes), _time(step.seconds_estimate), "\n".join(step.reasons))
     make_console().print(table)
-
-
-def _plan_fields(step: StepPlan) -> dict[str, Any]:
-    return {
-        "step": step.name,
-        "kind": step.kind,
-        "shards": {"done": step.done, "stale": step.stale, "new": step.new},
-        "bytes": step.bytes,
-        "seconds_estimate": step.seconds_estimate,
-        "reasons": list(step.reasons),
-    }
+    print(f"output: {found.output}")
+    print("there is work to do; `follow`: only the run can tell" if found.has_work else "nothing to do")
 
 
 def _size(num_bytes: int | None) -> str:

@@ -15,14 +15,12 @@ if TYPE_CHECKING:
 
 def trace(output: str, key: str) -> Iterator[str]:
     """Yield lines about every row whose key begins with `key`, set by set in the order in which the sets build on each other."""
+    from shardprep.driver.verify import sets_below
     from shardprep.shards.set import ShardSet
     from shardprep.shards.store import Store
 
-    store = Store(output)
-    folders = [file.name.rpartition("/")[0] for file in store.walk() if file.name.rpartition("/")[2] == "set.json"]
-    sets = {folder: ShardSet.open(store.at(folder) if folder else store) for folder in folders}
-    for folder in sorted(sets, key=lambda folder: (len(sets[folder].info.parents), folder)):
-        yield from _in_set(sets[folder], key)
+    for url in sets_below(output):
+        yield from _in_set(ShardSet.open(Store(url)), key)
 
 
 def _in_set(found: ShardSet, key: str) -> Iterator[str]:
@@ -45,8 +43,9 @@ def _in_ledger(step: str, shard: str, ledger: Ledger, key: str) -> Iterator[str]
                 yield f"{step} {shard}: {output.key} {_fate(output)}, from {output.parent}"
             for column, value in flatten(output.record):
                 yield f"    {column}: {json.dumps(value, ensure_ascii=False)}"
+            tar = ledger.footer.tar.name if ledger.footer.tar else "?"
             for member in output.members:
-                yield f"    {output.key}.{member.suffix}  {member.size} bytes at {member.offset} of {ledger.footer.tar.name if ledger.footer.tar else '?'}"
+                yield f"    {output.key}.{member.suffix}: {member.size} bytes at {member.offset} of {tar}"
 
 
 def _fate(row: InputRow | OutputRow) -> str:

@@ -22,7 +22,7 @@ class Fractions:
 
 @dataclass(frozen=True)
 class PerSecond:
-    """The frame shown at first + k / fps for every k, the first at k = 0; at most `max_frames`, spread evenly over the video where there would be more."""
+    """The frame shown at first + k / fps for every k from 0; where that is more than `max_frames`, so many spread evenly over the video."""
 
     fps: float
     max_frames: int | None = None

@@ -90,7 +90,8 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
         for column in stage.writes:
             if available.has(column) and column not in stage.replaces and not column.startswith(available.open_prefixes):
                 raise RecipeError(
-                    f"step {name}: {stage_name(stage)} writes {column}, which is there already; a stage that replaces a column says so in `replaces`"
+                    f"step {name}: {stage_name(stage)} writes {column}, which is there already; "
+                    "a stage that replaces a column says so in `replaces`"
                 )
         available = available.with_names(stage.writes)
     return available

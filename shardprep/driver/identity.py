@@ -38,7 +38,13 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Say how two identities differ, such as `detect_scenes.threshold changed from 3.0 to 2.5`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return [line for name in {**old, **new} for line in _changed(old, new, name, path)]
-    if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str) and not isinstance(new, str) and _are_stages(old, new):
+    if (
+        isinstance(old, Sequence)
+        and isinstance(new, Sequence)
+        and not isinstance(old, str)
+        and not isinstance(new, str)
+        and _are_stages(old, new)
+    ):
         return _stage_differences(old, new)
     return [] if old == new else [f"{path} changed from {_short(old)} to {_short(new)}"]
 

@@ -97,8 +97,8 @@ class _Run:
         if not packing.is_done():
             tasks = packing.start()
             self.reporter.step_started(name, len(tasks), None)
-            for answer in self.executor.run(tasks, pack_shard):
-                self._count(tally, name, answer)
+            for packed in self.executor.run(tasks, pack_shard):
+                self._count(tally, name, packed)
             _raise_failures(name, tally.failures)
             packing.finish()
         self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
@@ -139,10 +139,10 @@ class _Run:
                 if shard not in state.todo:
                     budget.add(committed.counts)
             for answer in answers:
-                if committed := self._count(tally, state.name, answer):
-                    state.set.remember(committed)
-                    state.made(answer.shard, committed)
-                    budget.add(committed.counts)
+                if new := self._count(tally, state.name, answer):
+                    state.set.remember(new)
+                    state.made(answer.shard, new)
+                    budget.add(new.counts)
         finally:
             state.set.save_digests()
         _raise_failures(state.name, tally.failures)
@@ -231,6 +231,6 @@ def _by_reason(counts: Mapping[str, int], fate: str) -> dict[str, int]:
 def _raise_failures(step: str, failures: list[ShardFailure]) -> None:
     if failures:
         first = failures[0]
-        raise RunFailed(f"{step}: {len(failures)} shards could not be made; the others are committed. Shard {first.shard}: {first.error}") from first.error
-
-
+        raise RunFailed(
+            f"{step}: {len(failures)} shards could not be made; the others are committed. Shard {first.shard}: {first.error}"
+        ) from first.error

@@ -125,7 +125,13 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     assigned = assign_shards(entries, known, recipe.source.samples_per_shard, recipe.source.shard_mib << 20)
     identity = {"format": FORMAT_VERSION, "source": "raw"}
     info = SetInfo(
-        step=RAW, kind="base", step_fingerprint=digest(identity), identity=identity, parents=(), shards=tuple(assigned), assignment=was.assignment if was else None
+        step=RAW,
+        kind="base",
+        step_fingerprint=digest(identity),
+        identity=identity,
+        parents=(),
+        shards=tuple(assigned),
+        assignment=was.assignment if was else None,
     )
     inputs = {shard: [entry.identity() for entry in entries] for shard, entries in assigned.items()}
     state = StepState(RAW, ShardSet(store, info), was, (), inputs)

@@ -26,6 +26,7 @@ from shardprep.runtime.worker import start_worker
 _POLL_SECONDS = 0.2
 _ATTEMPTS = 3
 _BACK_OFF_SECONDS = 2.0
+_GO_ON = "Run the recipe again to go on"
 
 
 @dataclass(frozen=True)
@@ -97,17 +98,23 @@ class LocalExecutor:
         self._scratch.cleanup()
 
     def run(self, tasks: Iterable[T], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
-        """Run `function` on each task in a worker; yield each shard as it is committed or given up. Raises Stopped, and StoreError where the store refuses."""
+        """Run `function` on each task in a worker; yield each shard as it is committed or given up.
+
+        Raises Stopped, and StoreError where the store refuses.
+        """
         jobs = deque(_Job(task, str(Path(self._scratch.name) / f"{task.step}-{task.shard}.journal")) for task in tasks)
         running: dict[Future[R], _Job[T]] = {}
         while jobs or running:
             self._submit(jobs, running, function)
             if not running and self._stop.finish.is_set():
-                raise Stopped(f"stopped; the shards in work were finished, {len(jobs)} are left. Run the recipe again to go on", finished=True)
+                raise Stopped(
+                    f"stopped; the shards in work were finished, {len(jobs)} are left. Run the recipe again to go on", finished=True
+                )
             if self._stop.abandon.is_set():
                 self._give_up()
-                raise Stopped(f"stopped; {len(running)} shards in work were given up, {len(jobs) + len(running)} are left. Run the recipe again to go on", finished=False)
-            done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED) if running else (time.sleep(_POLL_SECONDS) or set(), None)
+                left = len(jobs) + len(running)
+                raise Stopped(f"stopped; {len(running)} shards in work were given up, {left} are left. {_GO_ON}", finished=False)
+            done = _finished(running)
             for future in done:
                 answer = self._answer(future, running.pop(future), jobs)
                 if answer is not None:
@@ -159,6 +166,13 @@ class LocalExecutor:
             return ShardFailure(job.task.shard, error)
 
 
+def _finished(running: Mapping[Future[R], _Job[T]]) -> set[Future[R]]:
+    if running:
+        return wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
+    time.sleep(_POLL_SECONDS)
+    return set()
+
+
 def default_workers(threads: int) -> int:
     """Return how many workers this machine feeds: one per core and thread."""
     return max(1, len(os.sched_getaffinity(0)) // threads)
@@ -200,7 +214,9 @@ def _learn(job: _Job[T], exit_code: int) -> bool:
 def _verdict(call: Call, was_hung: bool, exit_code: int) -> Failed:
     if was_hung:
         return Failed("timed-out", f"{call.stage}: gave no answer within {call.limit_seconds:g} s")
-    return Failed("worker-died", f"{call.stage}: the worker process died ({_exit_words(exit_code)}), twice, while it had only this sample in work")
+    return Failed(
+        "worker-died", f"{call.stage}: the worker process died ({_exit_words(exit_code)}), twice, while it had only this sample in work"
+    )
 
 
 def _exit_words(exit_code: int) -> str:

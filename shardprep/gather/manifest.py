@@ -27,9 +27,7 @@ _TENSOR = pa.struct(
     [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("offset", pa.int64()), ("num_bytes", pa.int64())]
 )
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
-INDEX_SCHEMA = pa.schema(
-    [("key", pa.string()), ("shard", pa.string()), ("members", pa.list_(_MEMBER)), ("tensors", pa.list_(_TENSOR))]
-)
+INDEX_SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.string()), ("members", pa.list_(_MEMBER)), ("tensors", pa.list_(_TENSOR))])
 """One row per sample in the order of the shards; offsets are in bytes from the start of the tar, tensors named role/tensor."""
 
 

@@ -10,13 +10,13 @@ class Select:
     """Keep the samples that an expression over their columns is true for; no tar is written."""
 
     where: str = "true"
-    """SQL over the columns, such as `scores.aesthetic >= 5 AND clip.seconds < 15`; a sample for which it is null is dropped as `unknown`."""
+    """SQL over the columns, such as `scores.aesthetic >= 5 AND clip.seconds < 15`; where it is null the sample is dropped as `unknown`."""
     sort: str | None = None
     """SQL order, such as `scores.aesthetic DESC`, that `limit` counts in; ties go by key."""
     limit: int | None = None
     """At most so many samples are kept, the first of the order."""
     sample: int | float | None = None
-    """A number of samples (an integer) or a share of them (between 0 and 1), drawn by hash of seed and key, after `where` and before `limit`."""
+    """A number of samples (an integer) or a share of them (0.0 to 1.0), drawn by hash of seed and key after `where` and before `limit`."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -26,7 +26,6 @@ class Select:
             raise ValueError(f"limit is {self.limit}; expected 0 or more samples")
         if self.sample is not None and (self.sample < 0 or (isinstance(self.sample, float) and self.sample > 1)):
             raise ValueError(f"sample is {self.sample}; expected a number of samples, or a share between 0.0 and 1.0")
-
 
     @property
     def is_global(self) -> bool:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 MAX_PIXELS = 16384 * 16384 // 4
 """Largest frame that is decoded, in pixels: a header may claim anything, and a frame is allocated before it is filled."""
 
-# Header values beyond this are nonsense; ffmpeg itself refuses more than INT_MAX bytes per plane.
 _READ_BYTES = 1 << 17
 
 
@@ -37,15 +36,22 @@ def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) ->
 
     Raises DecodeError: `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`.
     """
-    if not blob.size:
-        raise DecodeError("empty-file", "the file is empty")
-    with blob.open() as file, _open(file, max_pixels) as container:
+    with open_container(blob, max_pixels=max_pixels) as container:
         stream = _video_stream(container)
         _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         yield container, stream
+
+
+@contextmanager
+def open_container(blob: Blob, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+    """Open `blob` as a container of any streams; DecodeError `empty-file` or `not-a-video` where it is none."""
+    if not blob.size:
+        raise DecodeError("empty-file", "the file is empty")
+    with blob.open() as file, _open(file, max_pixels) as container:
+        yield container
 
 
 def decoder_words(error: av.error.FFmpegError) -> str:
@@ -60,7 +66,7 @@ def _open(file: object, max_pixels: int) -> InputContainer:
             file, mode="r", metadata_errors="replace", buffer_size=_READ_BYTES, options={"max_pixels": str(max_pixels), "threads": "1"}
         )
     except av.error.FFmpegError as error:
-        raise DecodeError("not-a-video", f"no container that ffmpeg can read: {error.strerror}") from error
+        raise DecodeError("not-a-video", f"no container that ffmpeg can read, or one cut short: {error.strerror}") from error
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

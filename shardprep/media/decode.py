@@ -16,7 +16,7 @@ from shardprep.media.resize import target_size
 from shardprep.media.sweep import Irregular, Sweep
 from shardprep.media.timeline import OnCorrupt, Timeline, read_timeline
 
-__all__ = ["DecodeError", "DecodeResult", "Decoder", "OnCorrupt", "See", "decode_frames", "estimate_bytes"]
+__all__ = ["DecodeError", "DecodeResult", "Decoder", "OnCorrupt", "See", "count_by_decoding", "decode_frames", "estimate_bytes"]
 
 Decoder = Literal["pyav", "decord"]
 
@@ -84,6 +84,12 @@ def estimate_bytes(timeline: Timeline, wanted: Sequence[FramesWanted]) -> int:
     return total
 
 
+def count_by_decoding(blob: Blob, timeline: Timeline, on_corrupt: OnCorrupt = "fail", *, max_pixels: int = MAX_PIXELS) -> Timeline:
+    """Return the timeline of the frames that really come out of the decoder: for videos whose packets promise others."""
+    counted = _sweep_all(_Video(blob, 1, on_corrupt, max_pixels), timeline, {}, {})[1]
+    return replace(counted, is_timed=False, can_seek=False)
+
+
 Watched = Mapping[int, tuple[FramesWanted, See]]
 Picks = Mapping[int, FramesWanted]
 
@@ -109,11 +115,11 @@ def _watch_and_pick(video: _Video, timeline: Timeline, watched: Watched, picks: 
     num_decodes = 1
     if true is None or video.threads > 1:
         num_decodes += 1
-        counted = _sweep_all(replace(video, threads=1), timeline, {}, {})[1]
+        counted = count_by_decoding(video.blob, timeline, video.on_corrupt, max_pixels=video.max_pixels)
         if true is not None and true.pts != counted.pts:
             counts = f"{true.num_frames} frames with {video.threads} threads, {counted.num_frames} with one"
             raise DecodeError("decode-error", f"{timeline.codec}: {counts}: the end of the video is damaged")
-        true = replace(counted, is_timed=False, can_seek=False)
+        true = counted
     if not picks:
         return {}, num_decodes, true
     try:

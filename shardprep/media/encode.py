@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -41,29 +41,38 @@ class EncodeSettings:
     """Threads of the encoder; x264's bytes depend on it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipTiming:
+    """In what times a clip's frames are given, and what its frames look like when shown."""
+
+    time_base: Fraction
+    fps: float
+    """Average frames per second, for the encoder's rate control and what headers say."""
+    pixel_aspect: Fraction | None = None
+    """Width of a pixel over its height in the upright picture; None where they are square or nobody said."""
+
+
 class ClipEncoder:
-    """Writes the frames of one clip, given in order, into an mp4."""
+    """Writes the frames of one clip, given in order, into an mp4; `sound` is an m4a file that goes beside them."""
 
     def __init__(
         self,
         container: OutputContainer,
         first: VideoFrame,
         settings: EncodeSettings,
-        time_base: Fraction,
-        fps: float,
-        sound: Sequence[Packet[Any]] = (),
+        timing: ClipTiming,
+        sound: Iterator[Packet[Any]] | None,
     ) -> None:
-        self._container, self._time_base = container, time_base
+        self.container, self._timing = container, timing
         self._shaper = FrameShaper(first, settings.short_side_px)
-        self._stream = _video_stream(container, self._shaper, settings, time_base, fps, first)
-        self._sound = list(reversed(sound))
-        self._sound_stream = container.add_stream_from_template(sound[0].stream) if sound else None
+        self._stream = _video_stream(container, self._shaper, settings, timing)
+        self._sound = SoundTrack(container, sound)
         self._durations: dict[int, int] = {}
 
     def add(self, frame: VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame shown from `pts` for `duration`, in units of the time base."""
         shaped = self._shaper.shape(frame)
-        shaped.pts, shaped.time_base, shaped.duration = pts, self._time_base, duration
+        shaped.pts, shaped.time_base, shaped.duration = pts, self._timing.time_base, duration
         # The source's picture types would be taken for orders.
         shaped.pict_type = PictureType.NONE
         self._durations[pts] = duration
@@ -72,35 +81,56 @@ class ClipEncoder:
     def finish(self) -> None:
         """Write what the encoder still holds, and the rest of the sound."""
         self._mux(self._stream.encode(None))
-        while self._sound:
-            self._container.mux(self._sound.pop())
+        self._sound.write_before(None)
 
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
         for packet in packets:
             # The muxer takes the last frame's length from its packet, where the encoder leaves a guess.
             packet.duration = self._durations.pop(packet.pts or 0, packet.duration)
-            while self._sound and _seconds(self._sound[-1]) <= _seconds(packet):
-                self._container.mux(self._sound.pop())
-            self._container.mux(packet)
+            self._sound.write_before(packet)
+            self.container.mux(packet)
+
+
+class SoundTrack:
+    """A finished audio stream that is copied into a clip, packet by packet between those of the video."""
+
+    def __init__(self, container: OutputContainer, packets: Iterator[Packet[Any]] | None) -> None:
+        self._container, self._packets = container, packets or iter(())
+        self._next = next(self._packets, None)
+        self._stream = container.add_stream_from_template(self._next.stream) if self._next else None
+
+    def write_before(self, video: Packet[VideoStream] | None) -> None:
+        """Write the packets that come no later than `video`; all that is left where it is None."""
+        while self._next is not None and (video is None or _seconds(self._next) <= _seconds(video)):
+            self._next.stream = self._stream
+            self._container.mux(self._next)
+            self._next = next(self._packets, None)
 
 
 def _seconds(packet: Packet[Any]) -> float:
     return float((packet.dts or 0) * packet.time_base)
 
 
-def _video_stream(
-    container: OutputContainer, shaper: FrameShaper, settings: EncodeSettings, time_base: Fraction, fps: float, first: VideoFrame
-) -> VideoStream:
+def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: EncodeSettings, timing: ClipTiming) -> VideoStream:
     try:
-        stream: VideoStream = container.add_stream(settings.encoder, rate=Fraction(fps).limit_denominator(1001) if fps > 0 else 25)
+        stream = container.add_stream(settings.encoder, rate=_rate(timing.fps))
     except (av.error.FFmpegError, ValueError) as error:
         raise RecipeError(f"encoder {settings.encoder!r}: this ffmpeg has none that mp4 takes; `shardprep doctor` lists codecs") from error
+    if stream.type != "video":
+        raise RecipeError(f"encoder {settings.encoder!r} encodes {stream.type}; expected one of H.264, such as libx264")
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = shaper.width, shaper.height, "yuv420p"
-    context.time_base = time_base
+    context.time_base = timing.time_base
+    if timing.pixel_aspect:
+        context.sample_aspect_ratio = timing.pixel_aspect
     context.options = {"crf": str(settings.crf), "preset": settings.preset}
     context.thread_count, context.thread_type = settings.threads, ThreadType.FRAME
     context.flags |= Flags.bitexact | Flags.closed_gop
     context.color_range, context.colorspace = shaper.color_range, shaper.colorspace
     context.color_primaries, context.color_trc = shaper.color_primaries, shaper.color_trc
     return stream
+
+
+def _rate(fps: float) -> Fraction:
+    # An image, or a video of one frame, has no rate; the encoder wants one.
+    return Fraction(fps).limit_denominator(1001) if fps > 0 else Fraction(25)

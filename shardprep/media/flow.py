@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import cv2
@@ -27,9 +28,9 @@ def flow_speeds(grays: Sequence[Image], seconds: Sequence[float], preset: Preset
     The mean over all pixels of the length of the flow vector (Kroeger et al. 2016, dense inverse search, OpenCV's DIS),
     divided by the time between the frames. Two frames of one time give no value.
     """
-    dis = cv2.DISOpticalFlow_create(_PRESETS[preset])
+    dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
     speeds = []
-    for earlier, later, start, end in zip(grays, grays[1:], seconds, seconds[1:], strict=False):
+    for (earlier, start), (later, end) in pairwise(zip(grays, seconds, strict=True)):
         if end > start:
             flow = dis.calc(earlier, later, None)
             scale = REFERENCE_SHORT_SIDE / min(earlier.shape[:2])

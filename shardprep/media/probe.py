@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def probe(blob: Blob, timeline: Timeline | None = None) -> MediaFacts:
 
 def is_variable(pts: Sequence[int]) -> bool:
     """Return whether the frame rate varies: by more than a tenth of a frame, and more than the time base's rounding."""
-    gaps = [later - earlier for earlier, later in zip(pts, pts[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in pairwise(pts)]
     return bool(gaps) and max(gaps) - min(gaps) > max(2, median(gaps) / 10)
 
 

@@ -77,4 +77,4 @@ def _turned_and_cropped(frame: VideoFrame, turns: int) -> VideoFrame:
 
 def _plane(frame: VideoFrame, index: int) -> NDArray[np.uint8]:
     plane = frame.planes[index]
-    return np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    return np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]

@@ -85,11 +85,16 @@ def read_timeline(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int
     Packets before the first key frame are left out: they cannot be decoded. Raises DecodeError where the file is no
     video, and `truncated` where the container ends early, unless `on_corrupt` keeps what came before.
     """
+    return read_packets(blob, on_corrupt=on_corrupt, max_pixels=max_pixels)[0]
+
+
+def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int = MAX_PIXELS) -> tuple[Timeline, list[PacketTime]]:
+    """Return the timeline and the packets that it was made from, in decoding order."""
     with open_video(blob, max_pixels=max_pixels) as (container, stream):
         packets, first = _read_packets(container, stream, on_corrupt)
         if not packets:
             raise DecodeError("no-frames", f"the {stream.codec_context.name} stream holds no frame")
-        return build_timeline(container, stream, packets, first)
+        return build_timeline(container, stream, packets, first), packets
 
 
 def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequence[PacketTime], first: VideoFrame | None) -> Timeline:

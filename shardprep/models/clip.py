@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, Unavailable
+from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class ClipImageEncoder:
         parts = []
         for start in range(0, len(images), _IMAGES_PER_CALL):
             x_nchw = torch.stack([self.preprocess(Image.fromarray(image)) for image in images[start : start + _IMAGES_PER_CALL]])
-            with torch.inference_mode():
+            with torch.inference_mode(), convolutions():
                 parts.append(self.model.encode_image(x_nchw.to(self.device), normalize=False).float().cpu())
         return torch.cat(parts).clone()
 

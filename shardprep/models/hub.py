@@ -12,6 +12,7 @@ from shardprep.errors import MissingExtra, RecipeError, Unavailable
 
 _TRUE = frozenset({"1", "on", "yes", "true"})
 _CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
+_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 def is_offline() -> bool:
@@ -29,29 +30,29 @@ def find_commit(repo: str, revision: str | None) -> str:
 def fetch_files(repo: str, path: str, revision: str | None) -> Path:
     """Return the local folder (or file) of `path` in a repository, downloaded where it is not cached.
 
-    Of a folder: its configs and its safetensors; weights in torch's own format only where there are no safetensors.
+    Of a folder: its configs and its safetensors, not the folders in it; weights in torch's own format only where there are no safetensors.
     """
     commit = find_commit(repo, revision)
-    if Path(path).suffix:
-        patterns = [path]
-    else:
-        prefix = f"{path}/" if path else ""
-        patterns = [prefix + pattern for pattern in (*_CONFIGS, "*.safetensors")]
-    found = _snapshot(repo, commit, patterns) / path
-    if found.is_dir() and not any(found.glob("*.safetensors")):
-        found = _snapshot(repo, commit, [pattern.replace("*.safetensors", "*.bin") for pattern in patterns]) / path
+    prefix = f"{path}/" if path else ""
+    is_file = path.endswith(_FILE_SUFFIXES)
+    patterns = [path] if is_file else [prefix + pattern for pattern in (*_CONFIGS, "*.safetensors")]
+    found = _snapshot(repo, commit, patterns, below=f"{prefix}*/*") / path
+    if not is_file and not any(found.glob("*.safetensors")):
+        found = _snapshot(repo, commit, [f"{prefix}*.bin"], below=f"{prefix}*/*") / path
     if not found.exists():
         raise RecipeError(f"weights {repo}: revision {commit[:12]} holds no {path}; look at https://huggingface.co/{repo}/tree/{commit}")
     return found
 
 
-def _snapshot(repo: str, revision: str | None, patterns: list[str]) -> Path:
+def _snapshot(repo: str, revision: str | None, patterns: list[str], below: str | None = None) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError as error:
         raise MissingExtra(f"fetching {repo}", "huggingface_hub", "models") from error
     with _our_words(repo, revision):
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=is_offline()))
+        return Path(
+            snapshot_download(repo, revision=revision, allow_patterns=patterns, ignore_patterns=below, local_files_only=is_offline())
+        )
 
 
 @contextmanager

@@ -5,13 +5,13 @@ Axes: b batch, c channels, t frames, h height, w width; latents have t' = (t - 1
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardprep.errors import RecipeError
+from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class WanVae:
         import torch
 
         self._check(x_bcthw)
-        with torch.inference_mode(), _precision(self.compute):
+        with torch.inference_mode(), convolutions(tf32=self.compute == "tf32"):
             x_bcthw = x_bcthw.to(self.device, dtype=torch.bfloat16 if self.compute == "bf16" else torch.float32)
             posterior = self.model.encode(x_bcthw).latent_dist
             latents = (posterior.parameters if kind == "moments" else posterior.mode()).float().cpu().clone()
@@ -120,12 +120,3 @@ def _vae_folder(name: str, folder: Path) -> Path:
         if (candidate / "config.json").is_file():
             return candidate
     raise RecipeError(f"weights {name!r}: no config.json; expected the diffusers folder of a VAE, such as OWNER/REPO/vae")
-
-
-@contextmanager
-def _precision(compute: Compute) -> Iterator[None]:
-    """Convolutions in real fp32 unless tf32 is asked for, and the same bytes every time."""
-    import torch
-
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=compute == "tf32"):
-        yield

@@ -65,7 +65,8 @@ def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[Problem]:
             continue
         path: Path = ("steps", index, step.name)
         if step.name in seen:
-            yield path, f"two steps are named {step.name} (the first is step {seen[step.name] + 1}); every step writes a folder of its own name"
+            first = seen[step.name] + 1
+            yield path, f"two steps are named {step.name} (the first is step {first}); every step writes a folder of its own name"
         seen.setdefault(step.name, index)
         if not _NAME.fullmatch(step.name):
             yield path, f"the step's name {step.name!r} would name a folder; it may hold a-z 0-9 and -"
@@ -80,14 +81,12 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
     all_names = [step.name for step in recipe.steps]
     for index, step in enumerate(recipe.steps):
         if step.from_ is not None and step.from_ not in earlier:
-            late = "comes later; a step reads an earlier one" if step.from_ in all_names else f"is unknown; {hint(step.from_, list(earlier))}"
-            yield ("steps", index, "from"), f"step {step.name}: from: {step.from_} {late}"
+            wrong = "comes later; a step reads an earlier one" if step.from_ in all_names else f"is unknown; {hint(step.from_, [*earlier])}"
+            yield ("steps", index, "from"), f"step {step.name}: from: {step.from_} {wrong}"
         parent = earlier.get(step.from_ if step.from_ is not None else (all_names[index - 1] if index else RAW))
         if isinstance(parent, Gather) and isinstance(parent.does, Pack):
-            yield (
-                ("steps", index, step.name),
-                f"step {step.name} reads {parent.name}, which packs for training and is the end of its branch; move it before, or say `from: STEP`",
-            )
+            message = f"step {step.name} reads {parent.name}, which packs and ends its branch; move it before, or say `from: STEP`"
+            yield ("steps", index, step.name), message
         earlier.setdefault(step.name, step)
 
 

@@ -39,7 +39,8 @@ def json_schema() -> Schema:
 
 
 def _step_schema(definitions: Schema) -> Schema:
-    bodies: list[Schema] = [{"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/stage"}, "description": "Stages that run together."}]
+    stages = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/stage"}, "description": "Stages that run together."}
+    bodies: list[Schema] = [stages]
     kinds: dict[str, type[Select] | type[Pack]] = dict(GATHERS)
     for name, kind in kinds.items():
         body = _settings_schema(kind, f"gather.{name}", definitions)

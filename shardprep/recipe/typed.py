@@ -49,9 +49,7 @@ def build(kind: type[Settings], data: Any, path: Path, problems: Problems, what:
             problems.add(path, f"{what} needs the setting {setting.name}: {setting.doc or setting.type}")
     types_by_name = setting_types(kind)
     values = {
-        name: _typed(types_by_name[name], value, (*path, name), problems, f"{what}.{name}")
-        for name, value in data.items()
-        if name in known
+        name: _typed(types_by_name[name], value, (*path, name), problems, f"{what}.{name}") for name, value in data.items() if name in known
     }
     if len(problems.found) > before:
         return None
@@ -115,7 +113,7 @@ def _is_type_name(kind: Any, part: str) -> bool:
 
 
 def _expected_list(arguments: tuple[Any, ...]) -> str:
-    if len(arguments) == 2 and arguments[1] is Ellipsis or len(arguments) == 1:
+    if len(arguments) == 1 or (len(arguments) == 2 and arguments[1] is Ellipsis):
         return f"a list, each {expected(arguments[0])}"
     return f"a list of {len(arguments)}: {', '.join(expected(argument) for argument in arguments)}"
 

@@ -60,14 +60,22 @@ def _problem(stage: Stage, batch: Sequence[Sample], outcomes: Sequence[Any]) -> 
     """Return what is wrong with the outcomes of a batch, or None."""
     name = stage_name(stage)
     if len(outcomes) != len(batch):
-        return Failed("wrong-outcomes", f"{name} returned {len(outcomes)} outcomes for {len(batch)} samples; a stage returns exactly one each")
+        return Failed(
+            "wrong-outcomes", f"{name} returned {len(outcomes)} outcomes for {len(batch)} samples; a stage returns exactly one each"
+        )
     for sample, outcome in zip(batch, outcomes, strict=True):
         if not isinstance(outcome, Kept | Dropped | Failed | Split | Joined):
-            return Failed("wrong-outcomes", f"{name} returned {type(outcome).__name__} for {sample.key}; a stage returns Kept, Dropped, Failed, Split or Joined")
+            return Failed(
+                "wrong-outcomes",
+                f"{name} returned {type(outcome).__name__} for {sample.key}; a stage returns Kept, Dropped, Failed, Split or Joined",
+            )
         if isinstance(outcome, Split) and not stage.splits:
             return Failed("wrong-outcomes", f"{name} returned Split for {sample.key} but does not declare `splits`")
         if isinstance(outcome, Kept) and outcome.sample.key != sample.key and not stage.group_by:
-            return Failed("wrong-outcomes", f"{name} returned the sample {outcome.sample.key} in the place of {sample.key}; outcomes come in the order of the batch")
+            return Failed(
+                "wrong-outcomes",
+                f"{name} returned the sample {outcome.sample.key} in the place of {sample.key}; outcomes come in the order of the batch",
+            )
     return None
 
 

@@ -83,7 +83,9 @@ def _wish(stage: Stage, sample: Sample) -> FramesWanted | None:
     return stage.frames
 
 
-def _decode(blob: Blob, timeline: Timeline, wishes: Mapping[int, FramesWanted], watchers: Mapping[int, Watcher], work: Work) -> dict[int, Frames]:
+def _decode(
+    blob: Blob, timeline: Timeline, wishes: Mapping[int, FramesWanted], watchers: Mapping[int, Watcher], work: Work
+) -> dict[int, Frames]:
     places = list(wishes)
     settings = work.settings
     result = decode_frames(

@@ -10,9 +10,9 @@ from typing import Any
 from shardprep.core.outcome import Dropped, Failed, Joined
 from shardprep.core.sample import Member, Sample, flatten
 from shardprep.runtime.item import Item
-from shardprep.shards.ledger import InputRow, OutputRow
+from shardprep.shards.ledger import Fate, InputRow, OutputRow
 
-_CASTS = {"double": float, "int64": int, "string": str, "bool": bool}
+_KINDS: dict[str | None, type | tuple[type, ...]] = {"double": (int, float), "int64": int, "string": str, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _outgoing(item: Item, adds: Mapping[str, str], is_base: bool) -> Outgoing:
         except ValueError as error:
             lost = Failed("bad-record", str(error))
     assert isinstance(lost, Dropped | Failed)
-    fate = "dropped" if isinstance(lost, Dropped) else "failed"
+    fate: Fate = "dropped" if isinstance(lost, Dropped) else "failed"
     return Outgoing(
         OutputRow(key=sample.key, parent=item.origin, fate=fate, stage=item.stage, reason=lost.reason, detail=lost.detail or None)
     )
@@ -109,4 +109,10 @@ def _plain(name: str, value: Any, kind: str | None) -> Any:
         raise ValueError(f"column {name} holds a {type(value).__name__}; records hold text, numbers, booleans, lists and nothing else")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"column {name} is {value}; records hold finite numbers only")
-    return _CASTS[kind](value) if kind in _CASTS else value
+    return _cast(name, value, kind)
+
+
+def _cast(name: str, value: Any, kind: str | None) -> Any:
+    if kind not in _KINDS or isinstance(value, _KINDS[kind]):
+        return float(value) if kind == "double" else value
+    raise ValueError(f"column {name} is declared {kind} and holds {value!r}")

@@ -24,7 +24,10 @@ from shardprep.sources.entry import SourceEntry, open_entry
 
 
 def make_shard(task: ShardTask, processes: Mapping[int, Process]) -> ShardResult:
-    """Make one shard and commit it; `processes` are the opened stages by `id`. Raises Unavailable, ShardError or StoreError where nothing could be committed."""
+    """Make one shard and commit it; `processes` are the opened stages by `id`.
+
+    Raises Unavailable, ShardError or StoreError where nothing could be committed.
+    """
     work = Work(task.settings, Journal(task.journal), task.alone)
     try:
         return _make(task, processes, work)

@@ -22,7 +22,16 @@ from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.tar import Placed, TarWriter
 
-_RECORDED_VERSIONS = ("shardprep", "av", "opencv-python-headless", "scenedetect-headless", "torch", "transformers", "diffusers", "open_clip_torch")
+_RECORDED_VERSIONS = (
+    "shardprep",
+    "av",
+    "opencv-python-headless",
+    "scenedetect-headless",
+    "torch",
+    "transformers",
+    "diffusers",
+    "open_clip_torch",
+)
 
 
 class SourceUnreadable(Exception):
@@ -52,7 +61,9 @@ class ShardWriter:
         self._inputs.append(result.row)
         for out in result.outgoing:
             if out.row.key in self._keys:
-                raise ShardError(f"shard {self._task.shard}: the key {out.row.key} came out twice; a stage that splits gives each child its own key")
+                raise ShardError(
+                    f"shard {self._task.shard}: the key {out.row.key} came out twice; a stage that splits gives each child its own key"
+                )
             self._keys.add(out.row.key)
             members = list(out.members)
             if self._task.is_base and out.row.fate == "kept":
@@ -78,7 +89,9 @@ class ShardWriter:
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
         data = encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds)
         if tar is not None and tar.name not in store.names():
-            raise StoreError(f"{store.url}/{tar.name} vanished before its ledger was written; is another run of another recipe using this output?")
+            raise StoreError(
+                f"{store.url}/{tar.name} vanished before its ledger was written; is another run of another recipe using this output?"
+            )
         mine = store.create_bytes(name, data)
         if not mine:
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
@@ -115,7 +128,7 @@ class ShardWriter:
             decodes=self._work.decodes,
             reused=num_reused,
             halved=self._work.halved,
-            versions=_versions(),
+            versions=library_versions(),
             supersedes=tuple(sorted(others)),
         )
 
@@ -172,7 +185,8 @@ def _blamed() -> Iterator[None]:
         raise SourceUnreadable(str(error)) from error
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of the installed libraries that results can depend on."""
     found = {}
     for package in _RECORDED_VERSIONS:
         try:

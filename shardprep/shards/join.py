@@ -83,19 +83,24 @@ def read_chain(chain: Chain, storage_options: Mapping[str, object] | None = None
             samples = {key: _sample(row, ledger, store) for key, row in rows.items()}
             continue
         if strange := sorted(rows.keys() - samples.keys()):
-            raise ShardError(f"{at.set}/{at.ledger} has the key {strange[0]!r}, which {chain[0].set}/{chain[0].ledger} lacks; run the recipe again")
+            raise ShardError(
+                f"{at.set}/{at.ledger} has the key {strange[0]!r}, which {chain[0].set}/{chain[0].ledger} lacks; run the recipe again"
+            )
         samples = {key: _joined(sample, _sample(rows[key], ledger, store)) for key, sample in samples.items() if key in rows}
     return list(samples.values())
 
 
 def _check_digests(ledger: Ledger, at: LedgerAt, ancestors: Chain) -> None:
     if ledger.footer.digest != at.digest:
-        raise ShardError(f"{at.set}/{at.ledger} has the digest {ledger.footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made")
+        raise ShardError(
+            f"{at.set}/{at.ledger} has the digest {ledger.footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made"
+        )
     made_from = {ref.set: ref.digest for ref in ledger.footer.inputs}
     for ancestor in ancestors:
         if made_from.get(ancestor.set) != ancestor.digest:
             raise ShardError(
-                f"{at.set}/{at.ledger} was not made from {ancestor.set}/{ancestor.ledger} (digest {ancestor.digest[:12]}); run the recipe again to bring it up to date"
+                f"{at.set}/{at.ledger} was not made from {ancestor.set}/{ancestor.ledger} (digest {ancestor.digest[:12]}); "
+                "run the recipe again to bring it up to date"
             )
 
 

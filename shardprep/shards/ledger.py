@@ -23,7 +23,9 @@ ROW_COLUMNS = ("role", "key", "parent", "fate", "stage", "reason", "detail", "in
 """Names of a ledger's own columns; a record may not use them."""
 
 _METADATA_KEY = b"shardprep"
-_PLACED = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32()), ("sha256", pa.string())])
+_PLACED = pa.struct(
+    [("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32()), ("sha256", pa.string())]
+)
 _ROW_TYPES = {
     "role": pa.string(),
     "key": pa.string(),
@@ -134,9 +136,18 @@ class Ledger:
 
 def shard_digest(inputs: Sequence[InputRow], outputs: Sequence[OutputRow], tar: TarRef | None) -> str:
     """Return the digest of a shard: tar and rows; `detail`, times, versions and digests of inputs stay outside."""
-    rows = [["input", row.key, row.fate, row.stage, row.reason, list(row.into)] for row in inputs]
+    rows: list[list[Any]] = [["input", row.key, row.fate, row.stage, row.reason, list(row.into)] for row in inputs]
     rows += [
-        ["output", row.key, row.parent, row.fate, row.stage, row.reason, _comparable(row.record), [list(asdict(m).values()) for m in row.members]]
+        [
+            "output",
+            row.key,
+            row.parent,
+            row.fate,
+            row.stage,
+            row.reason,
+            _comparable(row.record),
+            [list(asdict(m).values()) for m in row.members],
+        ]
         for row in outputs
     ]
     return digest([tar.sha256 if tar else None, sorted(rows, key=lambda row: (row[0], row[1]))])
@@ -279,7 +290,9 @@ def _inferred(name: str, values: Iterable[Any]) -> pa.DataType:
     try:
         return pa.infer_type(list(values))
     except pa.ArrowInvalid:
-        raise ShardError(f"column {name} mixes types that have nothing in common ({_kinds(values)}); give it one type in the source list") from None
+        raise ShardError(
+            f"column {name} mixes types that have nothing in common ({_kinds(values)}); give it one type in the source list"
+        ) from None
 
 
 def _kinds(values: Iterable[Any]) -> str:

@@ -117,7 +117,8 @@ class ShardSet:
         missing = [shard for shard, committed in found.items() if committed is None]
         if missing and not partial:
             raise IncompleteSet(
-                f"{self.store.url}: {len(missing)} of {len(found)} shards are missing or out of date, first {missing[0]}. Run the recipe again, or ask for a partial view"
+                f"{self.store.url}: {len(missing)} of {len(found)} shards are missing or out of date, first {missing[0]}. "
+                "Run the recipe again, or ask for a partial view"
             )
         return {shard: committed for shard, committed in found.items() if committed is not None}
 
@@ -154,7 +155,9 @@ def read_info(store: Store) -> SetInfo | None:
         values = json.loads(store.read(SET_FILE))
         info = SetInfo(**values | {"parents": tuple(values["parents"]), "shards": tuple(values["shards"])})
     except (KeyError, TypeError, ValueError) as error:
-        raise ShardError(f"{store.url}/{SET_FILE} cannot be read ({error!r}). Delete it and run the recipe again; no shard is lost") from error
+        raise ShardError(
+            f"{store.url}/{SET_FILE} cannot be read ({error!r}). Delete it and run the recipe again; no shard is lost"
+        ) from error
     if info.format != FORMAT_VERSION:
         raise ShardError(f"{store.url} has format {info.format}; this version of shardprep reads {FORMAT_VERSION}")
     return info

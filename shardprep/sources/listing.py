@@ -32,11 +32,18 @@ def list_source(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEnt
     return entries
 
 
+def _folder(entry: SourceEntry) -> str:
+    """Return the folder of a file; of a sample of a tar the folder in it, else the tar."""
+    folder, _, name = entry.path.rpartition("/")
+    tar, is_tar, _ = name.partition(".tar!")
+    return f"{folder}/{tar}.tar".lstrip("/") if is_tar else folder or "."
+
+
 def _grouped(entries: list[SourceEntry], group_by: str | None) -> list[SourceEntry]:
     if group_by is None:
         return entries
     if group_by == FOLDER:
-        return [replace(entry, group=entry.path.rpartition("!")[0] or entry.path.rpartition("/")[0] or ".") for entry in entries]
+        return [replace(entry, group=_folder(entry)) for entry in entries]
     column = group_by if group_by.startswith("meta.") else f"meta.{group_by}"
     known = dict.fromkeys(name for entry in entries for name, _ in flatten(entry.record))
     if column not in known:

@@ -18,10 +18,10 @@ from shardprep.sources.columns import as_text, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import find
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import relative, split_url
+from shardprep.sources.places import relative, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
 
-PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill npz".split()) - {"npz"}
+PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill".split())
 TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 
@@ -38,6 +38,10 @@ class _Draft:
     document: dict[str, Any] | None = None
     problem: str | None = None
 
+    @property
+    def suffixes(self) -> set[str]:
+        return {member.suffix.lower() for member in self.members}
+
 
 def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry]:
     """Return an entry per sample; what comes before the damage in a tar is kept, and the damage is an entry with a problem."""
@@ -45,9 +49,9 @@ def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry
     if not found.files:
         raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): there is no .tar file")
     if missing := [url for url, file in found.files.items() if file.version == ABSENT]:
-        raise SourceError(
-            f"{len(missing)} of {len(found.files)} tars are not there, {missing[0]} among them; check the names in source.shards"
-        )
+        raise SourceError(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
+    if other := [url for url in found.files if suffix_of(url) != "tar"]:
+        raise SourceError(f"source {other[0]!r} does not end in .tar; unpack what is compressed: samples are read from where they lie")
     drafts: list[_Draft] = []
     for url, file in found.files.items():
         folder, name = split_url(url)
@@ -58,22 +62,24 @@ def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry
 
 
 def _read_tar(blob: Blob, tar: str, url: str, file: StoredFile, spec: SourceSpec) -> Iterator[_Draft]:
-    draft: _Draft | None = None
+    drafts: list[_Draft] = []
+    damage: str | None = None
     try:
         for member in index_tar(blob, name=printable(tar), foreign=True):
-            if draft is None or member.key != draft.key:
-                if draft is not None:
-                    yield _finished(draft, spec)
-                draft = _Draft(tar, url, file, member.key)
-            draft.members.append(member)
+            if not drafts or member.key != drafts[-1].key:
+                drafts.append(_Draft(tar, url, file, member.key))
+            drafts[-1].members.append(member)
     except ShardError as error:
-        if draft is not None:
-            draft.problem = f"damaged-tar: {error}; the sample may lack members"
+        damage = f"damaged-tar: {error}"
+    for i, draft in enumerate(drafts):
+        if damage and i == len(drafts) - 1 and not (i and draft.suffixes >= drafts[i - 1].suffixes):
+            # its other members may have come after the damage
+            draft.problem = f"{damage}; the sample may lack members"
             yield draft
-        yield _Draft(tar, url, file, "", problem=f"damaged-tar: {error}; what comes after is lost, make the tar again")
-    else:
-        if draft is not None:
+        else:
             yield _finished(draft, spec)
+    if damage:
+        yield _Draft(tar, url, file, "", problem=f"{damage}; what comes after is lost, make the tar again")
 
 
 def _finished(draft: _Draft, spec: SourceSpec) -> _Draft:
@@ -123,7 +129,7 @@ def _entry(spec: SourceSpec, draft: _Draft, meta: Mapping[str, Any]) -> SourceEn
         size=size,
         version=draft.file.version,
         members=members,
-        captions=tuple(place for place in places if place.suffix == TEXT_SUFFIX),
+        captions=tuple(place for place in places if place.suffix == TEXT_SUFFIX and not spec.text_column),
         record={
             "source": {"path": shown, "name": printable(name), "bytes": size},
             **({"caption": {"text": text}} if text is not None else {}),

@@ -87,7 +87,6 @@ def find_stage(name: str) -> type[Stage]:
     return _plug_in(name, plug_ins[0]) if plug_ins else _class_in_file(name)
 
 
-@cache
 def describe_stage(kind: type[Stage]) -> StageInfo:
     """Return what the stage says of itself, with the doc line and the unit of every setting."""
     settings = describe_settings(kind)
@@ -107,7 +106,6 @@ def describe_stage(kind: type[Stage]) -> StageInfo:
     )
 
 
-@cache
 def describe_settings(kind: type) -> tuple[Setting, ...]:
     """Return the settings of a dataclass in order; () where it is none."""
     if not is_dataclass(kind):
@@ -194,6 +192,7 @@ def _field_docs(kind: type) -> dict[str, str]:
     return docs
 
 
+@cache
 def _docs_in_source(kind: type) -> dict[str, str]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))

@@ -25,7 +25,9 @@ def folder():
 @pytest.fixture(scope="module")
 def images():
     random = np.random.default_rng(0)
-    return [random.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((64, 64), (97, 33), (48, 200), (1, 1), (720, 405))]
+    return [
+        random.integers(0, 256, (height, width, 3), dtype=np.uint8) for height, width in ((64, 64), (97, 33), (48, 200), (1, 1), (720, 405))
+    ]
 
 
 @pytest.fixture
@@ -36,7 +38,11 @@ def architecture(folder, monkeypatch):
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     release = {"file": str(folder / "open_clip_model.safetensors"), "mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
     monkeypatch.setitem(factory._MODEL_CONFIGS, ARCHITECTURE, config)
-    monkeypatch.setitem(pretrained._PRETRAINED, ARCHITECTURE, {"quick": {**release, "quick_gelu": True}, "plain": release, "gone": {"hf_hub": "no-one/nothing/x.bin"}})
+    monkeypatch.setitem(
+        pretrained._PRETRAINED,
+        ARCHITECTURE,
+        {"quick": {**release, "quick_gelu": True}, "plain": release, "gone": {"hf_hub": "no-one/nothing/x.bin"}},
+    )
     return ARCHITECTURE
 
 
@@ -86,7 +92,9 @@ def test_a_tag_trained_with_quick_gelu_gets_it(architecture, images):
 def test_a_weights_file_for_an_architecture(architecture, folder, images, tmp_path):
     state = open_clip.factory.load_state_dict(str(folder / "open_clip_model.safetensors"))
     torch.save(state, tmp_path / "mine.pt")
-    torch.testing.assert_close(load_clip(architecture, str(tmp_path / "mine.pt"), "cpu").embed(images), directly(folder, images), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        load_clip(architecture, str(tmp_path / "mine.pt"), "cpu").embed(images), directly(folder, images), atol=1e-5, rtol=0
+    )
     with pytest.raises(RecipeError, match="no such weights file"):
         load_clip(architecture, str(tmp_path / "none.pt"), "cpu")
 

@@ -23,6 +23,7 @@ FILES = {
     "old/config.json": b"{}",
     "old/pytorch_model.bin": b"weights in the old format",
     "transformer/huge.safetensors": b"never wanted",
+    "model.safetensors": b"weights at the top",
     "head.pth": b"one file",
 }
 ERRORS = {"no/such": (404, "RepoNotFound"), "is/gated": (403, "GatedRepo")}
@@ -44,9 +45,13 @@ class Hub(BaseHTTPRequestHandler):
         if path == "api/models/own/er/revision/none":
             return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         if path.startswith("api/models/own/er/revision/"):
-            return self.answer(200, json.dumps({"id": "own/er", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]}).encode(), {})
+            return self.answer(
+                200, json.dumps({"id": "own/er", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]}).encode(), {}
+            )
         if path == f"api/models/own/er/tree/{COMMIT}":
-            entries = [{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in FILES.items()]
+            entries = [
+                {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in FILES.items()
+            ]
             return self.answer(200, json.dumps(entries).encode(), {})
         prefix = f"own/er/resolve/{COMMIT}/"
         if path.startswith(prefix) and (data := FILES.get(path.removeprefix(prefix))) is not None:
@@ -103,6 +108,11 @@ def test_a_folder_is_fetched_and_nothing_beside_it(hub, tmp_path):
     assert path.name == "vae"
     assert (path / "diffusion_pytorch_model.safetensors").read_bytes() == FILES["vae/diffusion_pytorch_model.safetensors"]
     assert sorted(hub.downloads) == ["vae/config.json", "vae/diffusion_pytorch_model.safetensors"]
+
+
+def test_the_top_of_a_repository_is_fetched_without_its_folders(hub, tmp_path):
+    assert (Path(ask(hub, tmp_path, "fetch('own/er')")) / "model.safetensors").is_file()
+    assert hub.downloads == ["model.safetensors"]
 
 
 def test_one_file_is_fetched(hub, tmp_path):

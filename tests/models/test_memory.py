@@ -19,7 +19,8 @@ def test_real_errors_of_torch_are_recognised():
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")]
+    "error",
+    [MemoryError(), RuntimeError("CUDA error: out of memory"), RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate")],
 )
 def test_errors_without_a_class_of_their_own_are_recognised(error):
     assert is_out_of_memory(error)
@@ -31,5 +32,7 @@ def test_other_errors_are_not(error):
 
 
 def test_torch_is_not_imported_to_ask():
-    code = "import sys; from shardprep.models.memory import is_out_of_memory as f; assert f(MemoryError()); sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys; from shardprep.models.memory import is_out_of_memory as f; assert f(MemoryError()); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -16,7 +16,14 @@ from shardprep.testing.models import make_tiny_models
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-TEXTS = ["A red car moves slowly through the street at night", "dog", "", "a cat </s> and a <pad> bird", "water " * 30, "日本 snow — ünïcode"]
+TEXTS = [
+    "A red car moves slowly through the street at night",
+    "dog",
+    "",
+    "a cat </s> and a <pad> bird",
+    "water " * 30,
+    "日本 snow — ünïcode",
+]
 
 
 @pytest.fixture(scope="module")

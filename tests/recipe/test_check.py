@@ -13,7 +13,8 @@ from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
-from shardprep.recipe import Gather, Pass, Recipe, Step, check_recipe, steps_until
+from shardprep.recipe.check import check_recipe, steps_until
+from shardprep.recipe.model import Gather, Pass, Recipe, Step
 from shardprep.sources.spec import SourceSpec
 
 
@@ -48,7 +49,9 @@ def recipe(*steps: Step, source: SourceSpec | None = None) -> Recipe:
     return Recipe(name="lab", source=source or SourceSpec(videos="v"), steps=steps)
 
 
-def one(name: str, *, reads: Sequence[str] = (), writes: Sequence[str] = (), replaces: Sequence[str] = (), from_: str | None = None) -> Pass:
+def one(
+    name: str, *, reads: Sequence[str] = (), writes: Sequence[str] = (), replaces: Sequence[str] = (), from_: str | None = None
+) -> Pass:
     stage = ScoreAny(reads_these=tuple(reads), writes_these=tuple(writes), replaces_these=tuple(replaces))
     return Pass(name=name, stages=(stage,), from_=from_)
 
@@ -70,7 +73,10 @@ def test_what_was_written_upstream_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        ((one("a", reads=["scores.a"], writes=["scores.a"]),), "recipe lab: step a: score_any reads scores.a, which no earlier stage writes"),
+        (
+            (one("a", reads=["scores.a"], writes=["scores.a"]),),
+            "recipe lab: step a: score_any reads scores.a, which no earlier stage writes",
+        ),
         ((one("a", writes=["scores.a"]), one("b", reads=["scores.a"], from_="raw")), "step b: score_any reads scores.a"),
         ((one("a", writes=["scores.a"]), one("b", writes=["scores.a"])), "step b: score_any writes scores.a, which is there already"),
         ((one("a", writes=["scores.ab"]), one("b", reads=["scores.abc"])), "; there is scores.ab"),
@@ -95,7 +101,12 @@ def test_steps_until() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"limit": -1}, "limit is -1"), ({"where": " "}, "where is empty"), ({"sample": 1.5}, "sample is 1.5"), ({"sample": -1}, "sample is -1")],
+    [
+        ({"limit": -1}, "limit is -1"),
+        ({"where": " "}, "where is empty"),
+        ({"sample": 1.5}, "sample is 1.5"),
+        ({"sample": -1}, "sample is -1"),
+    ],
 )
 def test_select_refuses(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -103,7 +114,8 @@ def test_select_refuses(settings: dict[str, object], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"), [({"shard_mib": 0}, "shard_mib is 0"), ({"samples_per_shard": 0}, "samples_per_shard is 0"), ({"roles": ()}, "roles is empty")]
+    ("settings", "message"),
+    [({"shard_mib": 0}, "shard_mib is 0"), ({"samples_per_shard": 0}, "samples_per_shard is 0"), ({"roles": ()}, "roles is empty")],
 )
 def test_pack_refuses(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -78,7 +78,9 @@ def test_texts_that_are_no_recipe_are_refused_with_their_line(text: str, message
 
 def test_aliases_work_and_a_bomb_of_them_is_refused() -> None:
     assert parse_document("a: &a {x: 1}\nb: *a\n", "x").data == {"a": {"x": 1}, "b": {"x": 1}}
-    bomb = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+    bomb = "a: &a [1,1,1,1,1,1,1,1,1]\n" + "".join(
+        f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
+    )
     with pytest.raises(RecipeError, match="do its aliases multiply"):
         parse_document(bomb, "x")
 

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from shardprep.core.fingerprint import settings_of
 from shardprep.gather.settings import Pack, Select
-from shardprep.recipe import Gather, Pass, Recipe, RunSettings, load_recipe, recipe_from_dict, to_dict, to_yaml
 from shardprep.recipe.document import parse_document
+from shardprep.recipe.dump import to_dict, to_yaml
+from shardprep.recipe.load import load_recipe, recipe_from_dict
+from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.drop_where import DropWhere
 from shardprep.stages.embed_clip import EmbedClip
@@ -34,7 +36,12 @@ SELECTS = st.builds(
     sample=st.none() | st.integers(0, 9) | st.floats(0, 1),
     seed=st.integers(-9, 9),
 )
-PACKS = st.builds(Pack, shard_mib=st.integers(1, 999), seed=st.none() | st.integers(0, 9), bucket_by=st.lists(st.text().map("meta.".__add__)).map(tuple))
+PACKS = st.builds(
+    Pack,
+    shard_mib=st.integers(1, 999),
+    seed=st.none() | st.integers(0, 9),
+    bucket_by=st.lists(st.text().map("meta.".__add__)).map(tuple),
+)
 SETTINGS = st.builds(
     RunSettings,
     threads=st.integers(1, 64),
@@ -73,7 +80,8 @@ def test_round_trip(
 
 def test_defaults_are_left_out(tmp_path: Path) -> None:
     recipe = Recipe(name="n", source=SourceSpec(videos="v"), steps=(Pass(name="s", stages=(EmbedT5(), EmbedClip(fps=2.0))),))
-    assert to_dict(recipe) == {"name": "n", "source": {"videos": "v"}, "output": "out", "steps": [{"s": ["embed_t5", {"embed_clip": {"fps": 2.0}}]}]}
+    steps = [{"s": ["embed_t5", {"embed_clip": {"fps": 2.0}}]}]
+    assert to_dict(recipe) == {"name": "n", "source": {"videos": "v"}, "output": "out", "steps": steps}
     (tmp_path / "r.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     assert load_recipe(tmp_path / "r.yaml") == recipe
 

@@ -8,7 +8,8 @@ import pytest
 
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
-from shardprep.recipe import Gather, Pass, Recipe, RunSettings, load_recipe, recipe_from_dict
+from shardprep.recipe.load import load_recipe, recipe_from_dict
+from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.drop_where import DropWhere
 from shardprep.stages.embed_clip import EmbedClip
@@ -134,7 +135,10 @@ def test_a_wrong_step_is_told_with_its_line(tmp_path: Path, lines: list[str], me
         ("source: v\nthreads: 0\nsteps:\n- s: [embed_t5]\n", r"threads is 0; expected 1 or more"),
         ("source: v\ndecoder: pyaw\nsteps:\n- s: [embed_t5]\n", r'r\.yaml:2: recipe\.decoder is "pyaw"; .* did you mean pyav'),
         ("source: v\nmemory: 2 gigs\nsteps:\n- s: [embed_t5]\n", r"'2 gigs' is no amount of memory"),
-        ("source: v\nworkers: many\nsteps:\n- s: [embed_t5]\n", r"r\.yaml:2: recipe\.workers is .many.; expected a whole number, or one of auto"),
+        (
+            "source: v\nworkers: many\nsteps:\n- s: [embed_t5]\n",
+            r"r\.yaml:2: recipe\.workers is .many.; expected a whole number, or one of auto",
+        ),
         ("source: v\noutput: 3\nsteps:\n- s: [embed_t5]\n", r"r\.yaml:2: output is 3; expected text"),
     ],
 )
@@ -151,7 +155,9 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 
 def test_a_missing_extra_is_an_error_only_for_the_steps_that_run(lab: None, tmp_path: Path) -> None:
     text = steps("- s: [score_lab]", "- t: [score_far]")
-    with pytest.raises(RecipeError, match=r'r\.yaml:4: score_far needs no_such_module_at_all\. Install it with: pip install "shardprep\[captions\]"'):
+    with pytest.raises(
+        RecipeError, match=r'r\.yaml:4: score_far needs no_such_module_at_all\. Install it with: pip install "shardprep\[captions\]"'
+    ):
         load(tmp_path, text)
     assert len(load(tmp_path, text, until="s").steps) == 2
     with pytest.raises(RecipeError, match=r"there is no step 'q' to stop after; there is s, t"):

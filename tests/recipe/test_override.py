@@ -8,7 +8,8 @@ import pytest
 
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
-from shardprep.recipe import Gather, Pass, Recipe, load_recipe
+from shardprep.recipe.load import load_recipe
+from shardprep.recipe.model import Gather, Pass, Recipe
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.embed_clip import EmbedClip
 

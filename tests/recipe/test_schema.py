@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shardprep.recipe import json_schema
 from shardprep.recipe.document import parse_document
+from shardprep.recipe.schema import json_schema
 from shardprep.stages.catalogue import stage_names
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))

@@ -70,7 +70,10 @@ def test_listing_describing_and_importing_stages_loads_nothing_heavy() -> None:
 
 
 def test_listing_imports_no_stage() -> None:
-    script = "import sys; from shardprep.stages.catalogue import stage_names; stage_names(); print([m for m in sys.modules if 'shardprep.stages.' in m])"
+    script = (
+        "import sys\nfrom shardprep.stages.catalogue import stage_names\nstage_names()\n"
+        "print([name for name in sys.modules if 'shardprep.stages.' in name])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "['shardprep.stages.catalogue']"
 

@@ -1,0 +1,65 @@
+"""The Python API: what the command line does, without YAML where you like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from os import PathLike
+from typing import Any
+
+from shardprep.driver import plan as planning
+from shardprep.driver import run as running
+from shardprep.driver import status as looking
+from shardprep.driver import verify as verifying
+from shardprep.driver.model import Reporter, RunOptions, RunPlan, RunSummary, Silent
+from shardprep.recipe.check import check_recipe
+from shardprep.recipe.load import load_recipe
+from shardprep.recipe.model import Recipe
+from shardprep.shards.join import View, open_view
+from shardprep.shards.verify import Problem
+
+__all__ = ["Recipe", "load_recipe", "open_set", "plan", "retry", "run", "status", "verify"]
+
+_SILENT = Silent()
+
+
+def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
+    """Make every step of a recipe, or of a recipe file, that is not up to date.
+
+    Call it under `if __name__ == "__main__":`, as workers are spawned. Raises RecipeError before anything runs where the
+    recipe is wrong, and the errors of `shardprep.driver.run.run`.
+    """
+    options = options or RunOptions()
+    return running.run(_checked(recipe, options.until), options, reporter)
+
+
+def retry(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
+    """Work again on the samples that failed; all other outcomes are copied."""
+    return run(recipe, replace(options or RunOptions(), retry=True), reporter)
+
+
+def plan(recipe: Recipe | str | PathLike[str], *, strict: bool = False) -> RunPlan:
+    """Return what `run` would make and why; with `strict`, shards that other library versions made are stale too."""
+    return planning.plan(_checked(recipe, None), strict=strict)
+
+
+def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
+    """Return how far the steps of an output are, without its recipe."""
+    return looking.status(url, storage_options)
+
+
+def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> list[Problem]:
+    """Return what is wrong with a set, a packed set or a whole output; an empty list where all is well."""
+    return list(verifying.verify(url, storage_options))
+
+
+def open_set(url: str, storage_options: Mapping[str, Any] | None = None, *, partial: bool = False) -> View:
+    """Open a shard set: iterating yields its samples, joined with what the sets that it builds on hold."""
+    return open_view(url, storage_options, partial=partial)
+
+
+def _checked(recipe: Recipe | str | PathLike[str], until: str | None) -> Recipe:
+    if not isinstance(recipe, Recipe):
+        return load_recipe(str(recipe), until=until)
+    check_recipe(recipe, until=until)
+    return recipe

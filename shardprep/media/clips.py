@@ -1,0 +1,105 @@
+"""What cutting a video into clips takes and gives: intervals by presentation time, and one result per clip."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from shardprep.core.blob import Blob
+from shardprep.media.container import DecodeError
+from shardprep.media.timeline import Timeline
+
+Intervals = Sequence[tuple[float, float]]
+"""Half-open (start, end) in presentation seconds of the source; a clip is an ordered list of them, usually one."""
+
+# Half a microsecond: a time that went through text or a float32 still names its frame.
+_SLACK_SECONDS = 5e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A finished clip and the intervals that it really holds: from a frame's appearance to the end of another."""
+
+    blob: Blob
+    suffix: str
+    intervals: tuple[tuple[float, float], ...]
+
+
+ClipResult = Clip | DecodeError
+"""A clip, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A source frame's place in a clip: shown from `pts` for `duration`, in units of the clip's time base."""
+
+    index: int
+    pts: int
+    duration: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """Consecutive frames `[first, stop)` of the source."""
+
+    first: int
+    stop: int
+
+
+def runs_of(intervals: Intervals, timeline: Timeline) -> list[Run]:
+    """Return the frames shown in each interval: start <= time < end; intervals without a frame are left out."""
+    seconds = timeline.seconds
+    found = [
+        Run(bisect.bisect_left(seconds, start - _SLACK_SECONDS), bisect.bisect_left(seconds, end - _SLACK_SECONDS))
+        for start, end in intervals
+    ]
+    return [run for run in found if run.first < run.stop]
+
+
+def end_of_frame(index: int, timeline: Timeline) -> int:
+    """Return when a frame's display ends, in units of the timeline's time base."""
+    return timeline.pts[index + 1] if index + 1 < timeline.num_frames else timeline.end_pts
+
+
+def true_intervals(runs: Sequence[Run], timeline: Timeline) -> tuple[tuple[float, float], ...]:
+    """Return from when to when the frames of each run are shown, in seconds."""
+    return tuple(
+        (float(timeline.pts[run.first] * timeline.time_base), float(end_of_frame(run.stop - 1, timeline) * timeline.time_base))
+        for run in runs
+    )
+
+
+def place_frames(runs: Sequence[Run], timeline: Timeline, fps: float | None) -> tuple[list[Placed], Fraction]:
+    """Return the frames of a clip and their time base: at their own times, or at `fps` each time the frame then shown."""
+    if fps is None:
+        return _own_times(runs, timeline), timeline.time_base
+    rate = Fraction(fps).limit_denominator(1001)
+    return _even_times(runs, timeline, rate), 1 / rate
+
+
+def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[Placed]:
+    placed: list[Placed] = []
+    base = 0
+    for run in runs:
+        start = timeline.pts[run.first]
+        for index in range(run.first, run.stop):
+            shown = timeline.pts[index]
+            placed.append(Placed(index, base + shown - start, max(1, end_of_frame(index, timeline) - shown)))
+        base += end_of_frame(run.stop - 1, timeline) - start
+    return placed
+
+
+def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list[Placed]:
+    placed: list[Placed] = []
+    for run in runs:
+        start = timeline.pts[run.first]
+        span = (end_of_frame(run.stop - 1, timeline) - start) * timeline.time_base
+        base = len(placed)
+        for tick in range(max(1, round(span * rate))):
+            # Rounded to the source's ticks: containers cannot hold 1/24 s exactly.
+            time = start + round(tick / rate / timeline.time_base)
+            index = bisect.bisect_right(timeline.pts, time, run.first, run.stop) - 1
+            placed.append(Placed(max(run.first, index), base + tick, 1))
+    return placed

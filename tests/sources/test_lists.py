@@ -1,0 +1,249 @@
+"""Lists of every format become entries, and no row is lost."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from shardprep.core.blob import read_blob
+from shardprep.errors import RecipeError, SourceError, StoreError
+from shardprep.sources.entry import SourceEntry, open_entry
+from shardprep.sources.listing import list_source
+from shardprep.sources.spec import SourceSpec
+
+ROWS = [
+    {"path": "clips/a.mp4", "text": 'A cat, "sitting"\non a mat', "fps": 24.0, "frames": 10, "ok": True, "id": "007", "my.col x": "u"},
+    {"path": "clips/b.mp4", "text": None, "fps": None, "frames": None, "ok": False, "id": "12", "my.col x": None},
+    {"path": "gone.mp4", "text": "no file", "fps": 12.5, "frames": 3, "ok": None, "id": "x", "my.col x": "ü"},
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "clips").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "clips" / f"{name}.mp4").write_bytes(name.encode())
+    return tmp_path
+
+
+def write_list(path: Path, rows: list[dict[str, Any]]) -> Path:
+    suffix = path.suffix
+    if suffix in (".csv", ".tsv"):
+        with path.open("w", newline="", encoding="utf-8-sig") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter="," if suffix == ".csv" else "\t")
+            writer.writeheader()
+            writer.writerows(rows)
+    elif suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def listed(path: Path, **settings: Any) -> list[SourceEntry]:
+    return list_source(SourceSpec(list=str(path), **settings))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "json", "jsonl", "parquet"])
+def test_every_format_gives_the_same_entries(folder: Path, suffix: str) -> None:
+    entries = listed(write_list(folder / f"list.{suffix}", ROWS))
+    assert [entry.path for entry in entries] == ["clips/a.mp4", "clips/b.mp4", "gone.mp4"]
+    assert [entry.record for entry in entries] == [
+        {
+            "source": {"path": "clips/a.mp4", "name": "a.mp4", "bytes": 1},
+            "caption": {"text": 'A cat, "sitting"\non a mat'},
+            "meta": {"fps": 24.0, "frames": 10, "ok": True, "id": "007", "my_col_x": "u"},
+        },
+        {"source": {"path": "clips/b.mp4", "name": "b.mp4", "bytes": 1}, "meta": {"ok": False, "id": "12"}},
+        {
+            "source": {"path": "gone.mp4", "name": "gone.mp4", "bytes": 0},
+            "caption": {"text": "no file"},
+            "meta": {"fps": 12.5, "frames": 3, "id": "x", "my_col_x": "ü"},
+        },
+    ]
+    assert [type(entries[0].record["meta"][name]) for name in ("fps", "frames", "ok", "id")] == [float, int, bool, str]
+    failure = entries[2].failure
+    assert failure is not None
+    assert (failure.reason, "gone.mp4" in failure.detail) == ("missing-file", True)
+    assert read_blob(open_entry(entries[0]).members["video"].blob) == b"a"
+
+
+def test_the_key_is_that_of_the_same_file_in_a_folder(folder: Path) -> None:
+    by_list = listed(write_list(folder / "list.csv", [{"path": "clips/../clips/./a.mp4"}, {"path": str(folder / "clips/b.mp4")}]))
+    by_folder = list_source(SourceSpec(videos=str(folder)))
+    assert [(entry.key, entry.path, entry.version) for entry in by_list] == [(entry.key, entry.path, entry.version) for entry in by_folder]
+
+
+def test_paths_start_from_the_list_or_from_a_root(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = tmp_path_factory.mktemp("lists")
+    path = write_list(elsewhere / "list.csv", [{"path": "a.mp4"}])
+    assert listed(path)[0].problem is not None
+    assert listed(path, root=str(folder / "clips"))[0].problem is None
+
+
+def test_rows_that_cannot_be_samples_are_kept_as_problems(folder: Path) -> None:
+    rows = [
+        {"path": "clips/a.mp4", "n": 1},
+        {"path": "clips/../clips/a.mp4", "n": 2},
+        {"path": None, "n": 3},
+        {"path": 5, "n": 4},
+        {"path": "clips", "n": 5},
+        {"path": "clips/a.doc", "n": 6},
+        {"path": "nul\0.mp4", "n": 7},
+        {"path": "pipe:cat /etc/passwd", "n": 8},
+        {"path": "github://org:repo@main/a.mp4", "n": 9},
+        {"path": "simplecache::s3://b/a.mp4", "n": 10},
+        {"path": "x" * 300 + ".mp4", "n": 11},
+        {"path": "clips/a.mp4", "n": 12},
+    ]
+    entries = listed(write_list(folder / "list.json", rows))
+    reasons = {entry.record["meta"]["n"]: entry.failure.reason if entry.failure else None for entry in entries}
+    assert reasons == {
+        1: None,
+        2: "duplicate-path",
+        3: "no-path",
+        4: "no-path",
+        5: "unknown-suffix",
+        6: "unknown-suffix",
+        7: "missing-file",
+        8: "unknown-suffix",
+        9: "unknown-store",
+        10: "unknown-store",
+        11: "missing-file",
+        12: "duplicate-path",
+    }
+    assert len({entry.key for entry in entries}) == len(rows)
+    twice = next(entry for entry in entries if entry.record["meta"]["n"] == 12)
+    assert "rows 1 and 12" in str(twice.problem)
+
+
+def test_columns_choose_and_rename_and_reach_into_objects(folder: Path) -> None:
+    rows = [
+        {
+            "video": "clips/a.mp4",
+            "conversations": [{"from": "human", "value": "?"}, {"from": "gpt", "value": " In the video "}],
+            "info": {"w": 4},
+        },
+        {"video": "clips/b.mp4", "conversations": [], "info": {"w": 4.5, "h": None}},
+    ]
+    path = write_list(folder / "omni.json", rows)
+    first, second = listed(
+        path, path_column="video", text_column="conversations.1.value", columns={"width": "info.w", "who": "conversations.0.from"}
+    )
+    assert first.record["caption"] == {"text": "In the video"}
+    assert first.record["meta"] == {"width": 4.0, "who": "human"}
+    assert second.record["meta"] == {"width": 4.5}
+    assert "caption" not in second.record
+    everything = listed(path, path_column="video")
+    assert everything[1].record["meta"] == {"conversations": "[]", "info": {"w": 4.5}}
+    path.write_text(json.dumps(rows[0]))
+    assert [entry.path for entry in listed(path, path_column="video")] == ["clips/a.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"path_column": "paht"}, r"path_column: list.csv has no column 'paht'; did you mean path"),
+        ({"text_column": "caption"}, r"text_column: list.csv has no column 'caption'"),
+        ({"columns": {"x": "fpss"}}, r"columns.x: list.csv has no column 'fpss'; did you mean fps"),
+        ({"group_by": "episode"}, r"group_by: no source has a column meta.episode"),
+    ],
+)
+def test_a_setting_that_names_no_column(folder: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        listed(write_list(folder / "list.csv", ROWS), **settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", b"", "is empty"),
+        ("l.csv", b"path\n", "has no rows"),
+        ("l.csv", b"path,path\na,b\n", "two columns are named 'path'"),
+        ("l.csv", b"path,text\na.mp4,one,two\n", "line 2: 3 fields, but 2 columns"),
+        ("l.csv", b'path,text\na.mp4,"one\n', "line 2"),
+        ("l.json", b"{", "is no JSON"),
+        ("l.json", b"[" * 100000, "is no JSON"),
+        ("l.json", b"3", "JSON int, expected a list"),
+        ("l.json", b'[{"path": "a"}, 3]', "row 2 is a JSON int"),
+        ("l.jsonl", b'{"path": "a"}\n{"path"', "line 2 is no JSON"),
+        ("l.jsonl", b'{"path": "a"}\n[]', "line 2 is a JSON list"),
+        ("l.parquet", b"PAR1 no", "is no Parquet"),
+    ],
+)
+def test_damaged_lists_name_the_row(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        listed(tmp_path / name)
+
+
+def test_a_list_that_is_not_there_or_no_list(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="gone.csv"):
+        listed(tmp_path / "gone.csv")
+    with pytest.raises(RecipeError, match="csv, tsv, json"):
+        listed(tmp_path / "list.xml")
+
+
+def test_csv_types(folder: Path) -> None:
+    (folder / "l.csv").write_text(
+        "path,text,zeros,big,real,mixed,flag,empty,nan,version\n"
+        "clips/a.mp4,1.10,007,99999999999999999999,1e3,1,TRUE,,nan,1.10\n"
+        "clips/b.mp4,2,8,3,-0.5,x,false,,1.5,x\n"
+    )
+    first, second = (entry.record for entry in listed(folder / "l.csv"))
+    assert first["caption"] == {"text": "1.10"}
+    assert first["meta"] == {"zeros": "007", "big": "99999999999999999999", "real": 1000.0, "mixed": "1", "flag": True, "version": "1.10"}
+    assert second["meta"] == {"zeros": "8", "big": "3", "real": -0.5, "mixed": "x", "flag": False, "nan": 1.5, "version": "x"}
+
+
+def test_parquet_types(folder: Path) -> None:
+    rows = [{"path": "clips/a.mp4", "day": datetime.date(2024, 5, 1), "raw": b"\x00\xff", "tags": ["x"], "in": {"a b": 1}}]
+    meta = listed(write_list(folder / "l.parquet", rows))[0].record["meta"]
+    assert meta == {"day": "2024-05-01", "raw": "00ff", "tags": ["x"], "in": {"a_b": 1}}
+
+
+def test_a_path_that_is_no_utf8(folder: Path) -> None:
+    (folder / "l.csv").write_bytes(b"path,note\nclips/\xff.mp4,\xff\n")
+    with open(bytes(folder / "clips") + b"/\xff.mp4", "wb") as file:
+        file.write(b"latin")
+    entry = listed(folder / "l.csv")[0]
+    assert (entry.path, entry.record["meta"]) == ("clips/\\xff.mp4", {"note": "\\udcff"})
+    json.dumps(entry.to_json(), ensure_ascii=False).encode()
+    assert read_blob(open_entry(SourceEntry.from_json(entry.to_json())).members["video"].blob) == b"latin"
+
+
+def test_groups_by_column(folder: Path) -> None:
+    path = write_list(folder / "l.csv", [{"path": "clips/a.mp4", "episode": 1}, {"path": "clips/b.mp4", "episode": None}])
+    assert [entry.group for entry in listed(path, group_by="episode")] == ["1", None]
+    assert [entry.group for entry in listed(path, group_by="meta.episode")] == ["1", None]
+    assert [entry.group for entry in listed(path, group_by="folder")] == ["clips", "clips"]
+
+
+def test_lists_and_files_elsewhere(folder: Path) -> None:
+    fs = fsspec.filesystem("memory")
+    rows = "path\nx/a.mp4\nmemory://lists-test/y/b.mp4\nmemory://other-test/c.mp4\nx/gone.mp4\n"
+    fs.pipe({"/lists-test/l.csv": rows.encode(), "/lists-test/x/a.mp4": b"a", "/lists-test/y/b.mp4": b"b", "/other-test/c.mp4": b"c"})
+    try:
+        entries = list_source(SourceSpec(list="memory://lists-test/l.csv"))
+        assert [(entry.path, entry.failure is None) for entry in entries] == [
+            ("memory://other-test/c.mp4", True),
+            ("x/a.mp4", True),
+            ("x/gone.mp4", False),
+            ("y/b.mp4", True),
+        ]
+        assert read_blob(open_entry(entries[0]).members["video"].blob) == b"c"
+        local = write_list(folder / "l.csv", [{"path": "memory://other-test/c.mp4"}, {"path": "clips/a.mp4"}])
+        assert [entry.problem for entry in listed(local)] == [None, None]
+    finally:
+        fs.rm("/lists-test", recursive=True)
+        fs.rm("/other-test", recursive=True)

@@ -1,0 +1,203 @@
+"""Samples of foreign WebDataset tars: all good ones are taken, all damage is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shardprep.core.blob import read_blob
+from shardprep.core.sample import KEY_PATTERN
+from shardprep.errors import RecipeError, SourceError
+from shardprep.sources.entry import SourceEntry, open_entry
+from shardprep.sources.listing import list_source
+from shardprep.sources.spec import SourceSpec
+
+
+def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], form: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(path, "w", format=form) as tar:
+        for name, data in members.items() if isinstance(members, dict) else members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def listed(location: object, **settings: Any) -> list[SourceEntry]:
+    return list_source(SourceSpec(shards=str(location), **settings))
+
+
+def reasons(entries: list[SourceEntry]) -> dict[str, str | None]:
+    return {entry.path: entry.failure.reason if entry.failure else None for entry in entries}
+
+
+def test_samples_with_metadata_and_captions(tmp_path: Path) -> None:
+    members = {
+        "Dir A/Clip 1.MP4": b"video one",
+        "Dir A/Clip 1.json": json.dumps({"caption": "from json", "fps": 24, "a.b": None, "id": 1}).encode(),
+        "Dir A/Clip 1.seg.npy": b"other data",
+        "Dir A/Clip 2.MP4": b"video two",
+        "Dir A/Clip 2.json": json.dumps({"fps": 23.9, "id": "x"}).encode(),
+        "Dir A/Clip 2.txt": b"from text\n",
+        "b.jpg": b"image",
+    }
+    entries = listed(write_tar(tmp_path / "000.tar", members))
+    assert [entry.path for entry in entries] == ["000.tar!Dir A/Clip 1", "000.tar!Dir A/Clip 2", "000.tar!b"]
+    assert all(KEY_PATTERN.fullmatch(entry.key) for entry in entries)
+    assert entries[0].key.startswith("clip-1-")
+    first, second, third = [open_entry(SourceEntry.from_json(json.loads(json.dumps(entry.to_json())))) for entry in entries]
+    assert first.record == {
+        "source": {"path": "000.tar!Dir A/Clip 1", "name": "Clip 1", "bytes": 19},
+        "caption": {"text": "from json"},
+        "meta": {"caption": "from json", "fps": 24.0, "id": "1"},
+    }
+    assert {role: read_blob(member.blob) for role, member in first.members.items()} == {"video": b"video one", "seg": b"other data"}
+    assert second.get("caption.text") == "from text"
+    assert second.get("meta.id") == "x"
+    assert {role: (member.suffix, read_blob(member.blob)) for role, member in third.members.items()} == {"image": ("jpg", b"image")}
+
+
+def test_braces_globs_and_equal_keys_in_several_tars(tmp_path: Path) -> None:
+    for number in range(3):
+        write_tar(tmp_path / f"{number:03d}.tar", {"a.mp4": bytes([number])})
+    entries = listed(tmp_path / "{000..002}.tar")
+    assert [entry.path for entry in entries] == ["000.tar!a", "001.tar!a", "002.tar!a"]
+    assert len({entry.key for entry in entries}) == 3
+    assert [entry.key for entry in listed(tmp_path / "*.tar")] == [entry.key for entry in entries]
+    assert [entry.key for entry in listed(tmp_path)] == [entry.key for entry in entries]
+    several = SourceSpec(shards=(str(tmp_path / "000.tar"), str(tmp_path / "001.tar")))
+    assert [entry.path for entry in list_source(several)] == ["000.tar!a", "001.tar!a"]
+    with pytest.raises(SourceError, match=r"1 of 4 tars are not there, e\.g\. .*003\.tar"):
+        listed(tmp_path / "{000..003}.tar")
+    with pytest.raises(SourceError, match=r"no \.tar file"):
+        listed(tmp_path / "x" / "*.tar")
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_and_dotted_names_and_folders(tmp_path: Path, form: int) -> None:
+    long = "d" * 120
+    with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
+        folder = tarfile.TarInfo(long)
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name in (f"./{long}/a.b.mp4", f"./{long}/ü.webm"):
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+    entries = listed(tmp_path / "a.tar")
+    assert [(entry.path, entry.members[0].suffix) for entry in entries] == [(f"a.tar!{long}/a", "b.mp4"), (f"a.tar!{long}/ü", "webm")]
+    assert list(open_entry(entries[1]).members) == ["video"]
+
+
+def test_a_truncated_tar_keeps_what_is_whole(tmp_path: Path) -> None:
+    members = [(f"{name}.{suffix}", name.encode() * 2000) for name in "abc" for suffix in ("mp4", "npy")]
+    whole = write_tar(tmp_path / "a.tar", members).read_bytes()
+    lost = "a.tar"
+    expected = {
+        3000: {lost: "damaged-tar", "a.tar!a": "damaged-tar"},
+        6500: {lost: "damaged-tar", "a.tar!a": "damaged-tar", "a.tar!b": None},
+        12000: {lost: "damaged-tar", "a.tar!a": None, "a.tar!b": None, "a.tar!c": "damaged-tar"},
+        0: {lost: "damaged-tar"},
+    }
+    for size in expected:
+        (tmp_path / "a.tar").write_bytes(whole[:size])
+        found = reasons(listed(tmp_path / "a.tar"))
+        assert found[lost] == "damaged-tar", size
+        for key, reason in found.items():
+            if reason is None:
+                sample = next(entry for entry in listed(tmp_path / "a.tar") if entry.path == key)
+                assert {role: read_blob(member.blob) for role, member in open_entry(sample).members.items()} == {
+                    "video": key[-1].encode() * 2000,
+                    "npy": key[-1].encode() * 2000,
+                }
+        assert "a.tar!c" not in found or found["a.tar!c"] == "damaged-tar"
+
+
+def test_a_cut_after_whole_samples_keeps_them(tmp_path: Path) -> None:
+    members = [(f"{name}.{suffix}", name.encode()) for name in "abc" for suffix in ("mp4", "npy")]
+    whole = write_tar(tmp_path / "a.tar", members).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[: 4 * 1024 + 100])
+    assert reasons(listed(tmp_path / "a.tar")) == {"a.tar": "damaged-tar", "a.tar!a": None, "a.tar!b": None}
+    (tmp_path / "a.tar").write_bytes(whole[: 3 * 1024 + 100])
+    assert reasons(listed(tmp_path / "a.tar")) == {"a.tar": "damaged-tar", "a.tar!a": None, "a.tar!b": "damaged-tar"}
+
+
+@pytest.mark.parametrize("kind", ["../x.mp4", "/etc/x.mp4", "link", "hardlink", "duplicate", "returning key"])
+def test_hostile_members_end_their_tar_and_no_other(tmp_path: Path, kind: str) -> None:
+    write_tar(tmp_path / "good.tar", {"g.mp4": b"g"})
+    with tarfile.open(tmp_path / "bad.tar", "w") as tar:
+        names = [
+            "a.mp4",
+            "b.mp4",
+            {"duplicate": "b.mp4", "returning key": "a.txt"}.get(kind, kind if "x.mp4" in kind else "l.mp4"),
+            "z.mp4",
+        ]
+        for number, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            if number == 2 and "link" in kind:
+                info.type, info.linkname = tarfile.LNKTYPE if kind == "hardlink" else tarfile.SYMTYPE, "/etc/passwd"
+                tar.addfile(info)
+                continue
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+    entries = listed(tmp_path)
+    assert reasons(entries) == {"bad.tar": "damaged-tar", "bad.tar!a": None, "bad.tar!b": None, "good.tar!g": None}
+    with pytest.raises(SourceError, match="damaged-tar"):
+        open_entry(entries[0])
+
+
+class Boom:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("executed",))
+
+
+def test_samples_that_cannot_be_carried(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members = [
+        ("a.mp4", b"a"),
+        ("b.mp4", b"b"),
+        ("b.pyd", pickle.dumps(Boom())),
+        ("c.mp4", b"c"),
+        ("c.webm", b"c"),
+        ("d.txt", b"only text"),
+        ("e.mp4", b"e"),
+        ("e.json", b"[1]"),
+        ("f.mp4", b"f"),
+        ("f.json", b"{"),
+        ("g.m p", b"g"),
+        ("h.mp4", b"h"),
+    ]
+    entries = listed(write_tar(tmp_path / "a.tar", members))
+    assert {path[-1]: reason for path, reason in reasons(entries).items()} == {
+        "a": None,
+        "b": "pickle-member",
+        "c": "two-members-of-a-role",
+        "d": "no-media",
+        "e": "bad-json",
+        "f": "bad-json",
+        "g": "bad-suffix",
+        "h": None,
+    }
+    assert not capsys.readouterr().out
+
+
+def test_settings_of_columns(tmp_path: Path) -> None:
+    document = json.dumps({"caption": "c", "info": {"long": "the long one", "ep": 3}}).encode()
+    path = write_tar(tmp_path / "a.tar", {"a.mp4": b"a", "a.json": document, "a.txt": b"text"})
+    entry = listed(path, text_column="info.long", columns={"episode": "info.ep"}, group_by="episode")[0]
+    assert open_entry(entry).record["caption"] == {"text": "the long one"}
+    assert entry.record["meta"] == {"episode": 3}
+    assert entry.group == "3"
+    assert listed(path, group_by="folder")[0].group == "a.tar"
+    with pytest.raises(RecipeError, match=r"meta\.caption"):
+        listed(path, group_by="captoin")
+
+
+def test_compressed_tars_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(b"x")
+    with pytest.raises(SourceError, match="unpack what is compressed"):
+        listed(tmp_path / "a.tar.gz")

@@ -1,0 +1,221 @@
+"""Folders, globs and URLs of files, with captions beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from shardprep.core.blob import read_blob
+from shardprep.core.sample import IMAGE_SUFFIXES, KEY_PATTERN, VIDEO_SUFFIXES
+from shardprep.errors import RecipeError, SourceError
+from shardprep.sources.entry import SourceEntry, open_entry
+from shardprep.sources.listing import list_source
+from shardprep.sources.spec import SourceSpec
+
+
+def put(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"bytes of {name!r}".encode())
+
+
+def paths(location: object, **settings: object) -> list[str]:
+    return [entry.path for entry in list_source(SourceSpec(videos=str(location), **settings))]  # type: ignore[arg-type] # settings of each test
+
+
+def test_every_known_suffix_in_any_case_and_nothing_else(tmp_path: Path) -> None:
+    put(
+        tmp_path, *(f"{suffix}.{suffix}" for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES), "UPPER.MP4", "notes.txt", "x.json", "none", "a.tar"
+    )
+    entries = list_source(SourceSpec(videos=str(tmp_path)))
+    assert {entry.path for entry in entries} == {f"{suffix}.{suffix}" for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES} | {"UPPER.MP4"}
+    assert set("mp4 mov mkv webm avi m4v ts m2ts mpg mpeg flv gif wmv".split()) <= {entry.members[0].suffix for entry in entries}
+    upper = next(entry for entry in entries if entry.path == "UPPER.MP4")
+    assert upper.members[0].suffix == "mp4"
+    assert upper.record == {"source": {"path": "UPPER.MP4", "name": "UPPER.MP4", "bytes": upper.size}}
+
+
+def test_entries_open_as_samples(tmp_path: Path) -> None:
+    put(tmp_path, "sub/a.mp4", "b.PNG")
+    image, video = list_source(SourceSpec(videos=str(tmp_path)))
+    sample = open_entry(video)
+    assert (sample.key, list(sample.members), sample.get("source.path")) == (video.key, ["video"], "sub/a.mp4")
+    assert read_blob(sample.members["video"].blob) == b"bytes of 'sub/a.mp4'"
+    assert list(open_entry(image).members) == ["image"]
+
+
+def test_globs_and_braces(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "x/b.mp4", "x/y/c.mov", "x/y/d.mp4", "z/e.mp4", "z/f.txt")
+    assert paths(tmp_path / "*.mp4") == ["a.mp4"]
+    assert paths(tmp_path / "**/*.mp4") == ["a.mp4", "x/b.mp4", "x/y/d.mp4", "z/e.mp4"]
+    assert paths(tmp_path / "{x,z}/**/*.mp4") == ["x/b.mp4", "x/y/d.mp4", "z/e.mp4"]
+    assert paths(tmp_path / "**/*.{mov,mp4}") == ["a.mp4", "x/b.mp4", "x/y/c.mov", "x/y/d.mp4", "z/e.mp4"]
+    assert paths(tmp_path / "x/**") == ["b.mp4", "y/c.mov", "y/d.mp4"]
+    assert paths(tmp_path / "?/[a-b].mp4") == ["x/b.mp4"]
+    assert paths(tmp_path / "{a,gone}.mp4") == ["a.mp4", "gone.mp4"]
+    assert paths(tmp_path / "x" / "b.mp4") == ["b.mp4"]
+
+
+def test_the_key_does_not_depend_on_where_the_source_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "one/x/a.mp4", "two/deep/x/a.mp4")
+    monkeypatch.chdir(tmp_path)
+    spellings = [
+        "one",
+        "one/",
+        f"{tmp_path}/one",
+        f"file://{tmp_path}/one",
+        "./two/../one",
+        "one/**/*.mp4",
+        "two/deep",
+        "two/deep/x/../*/a.mp4",
+    ]
+    assert len({list_source(SourceSpec(videos=place))[0].key for place in spellings}) == 1
+
+
+def test_a_place_that_is_really_called_like_a_pattern(tmp_path: Path) -> None:
+    put(tmp_path, "clips [2024] {a,b}/what?*.mp4", "clips 2/x.mp4")
+    assert paths(tmp_path / "clips [2024] {a,b}") == ["what?*.mp4"]
+    assert paths(tmp_path / "clips [2024] {a,b}" / "what?*.mp4") == ["what?*.mp4"]
+
+
+def test_wrong_patterns(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="braces"):
+        paths(tmp_path / "{a,b.mp4")
+    with pytest.raises(RecipeError, match=r"\*\*"):
+        paths(tmp_path / "a**/x.mp4")
+
+
+@pytest.mark.parametrize("location", ["", "gone", "*.mp4", "**/*.mkv"])
+def test_nothing_found_says_where_and_what_for(tmp_path: Path, location: str) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(SourceError, match=r"looked in .*known suffixes are avi, .*, wmv") as caught:
+        paths(tmp_path / location)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_nasty_names(tmp_path: Path) -> None:
+    names = [
+        "a b.mp4",
+        "A B.mp4",
+        "-rf.mp4",
+        "new\nline.mp4",
+        "q'u\"o`te.mp4",
+        "a.b.c.mp4",
+        "видео.mp4",
+        "клипы.mp4",
+        "x/same.mp4",
+        "y/same.mp4",
+        "$(x).mp4",
+    ]
+    put(tmp_path, *names)
+    (Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/\xff\xfe.mp4"))).write_bytes(b"not utf-8")
+    entries = list_source(SourceSpec(videos=str(tmp_path)))
+    assert {entry.path for entry in entries} == {*names, "\\xff\\xfe.mp4"}
+    assert len({entry.key for entry in entries}) == len(names) + 1
+    assert all(KEY_PATTERN.fullmatch(entry.key) for entry in entries)
+    for entry in entries:
+        again = SourceEntry.from_json(json.loads(json.dumps(entry.to_json(), ensure_ascii=False).encode()))
+        assert again == entry
+        expected = b"not utf-8" if "xff" in entry.path else f"bytes of {entry.path!r}".encode()
+        assert read_blob(open_entry(again).members["video"].blob) == expected
+
+
+def test_links_are_read_once_and_loops_end(tmp_path: Path) -> None:
+    put(tmp_path, "in/b.mp4", "in/deep/c.mp4", "elsewhere/d.mp4", "elsewhere/e.mp4")
+    (tmp_path / "in/a.mp4").symlink_to(tmp_path / "in/b.mp4")
+    (tmp_path / "in/loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in/deep/up").symlink_to(tmp_path / "in")
+    (tmp_path / "in/outside").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/k.mp4").symlink_to(tmp_path / "elsewhere/e.mp4")
+    os.link(tmp_path / "in/b.mp4", tmp_path / "in/hard.mp4")
+    (tmp_path / "in/broken.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    entries = {entry.path: entry for entry in list_source(SourceSpec(videos=str(tmp_path / "in")))}
+    assert set(entries) == {"b.mp4", "deep/c.mp4", "outside/d.mp4", "outside/e.mp4", "hard.mp4", "broken.mp4"}
+    failure = entries["broken.mp4"].failure
+    assert failure is not None
+    assert failure.reason == "missing-file"
+    with pytest.raises(SourceError, match=r"broken\.mp4: missing-file"):
+        open_entry(entries["broken.mp4"])
+
+
+def test_hidden_files_and_the_output_are_no_source(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", ".git/x.mp4", ".tmp-1/y.mp4", ".hidden.mp4", "x/.z/b.mp4", "out/raw/c.mp4", "outer/d.mp4")
+    spec = SourceSpec(videos=str(tmp_path))
+    assert [entry.path for entry in list_source(spec, exclude=(str(tmp_path / "out"),))] == ["a.mp4", "outer/d.mp4"]
+    (tmp_path / "alias").mkdir()
+    (tmp_path / "alias" / "way").symlink_to(tmp_path)
+    assert [entry.path for entry in list_source(spec, exclude=(str(tmp_path / "alias/way/out"),))] == ["a.mp4", "outer/d.mp4"]
+    inside = SourceSpec(videos=str(tmp_path / "out" / "raw"))
+    assert [entry.path for entry in list_source(inside, exclude=(str(tmp_path / "out"),))] == ["c.mp4"]
+
+
+def test_captions_beside(tmp_path: Path) -> None:
+    put(tmp_path, *(f"{name}.mp4" for name in "abcdefg"))
+    (tmp_path / "a.txt").write_text("\ufeff  a caption\n")
+    (tmp_path / "b.json").write_text('{"caption": "from json", "x": 1}')
+    (tmp_path / "c.json").write_text('{"text": "first", "caption": "second"}')
+    (tmp_path / "d.json").write_text('{"x": 1}')
+    (tmp_path / "e.json").write_text("{")
+    (tmp_path / "f.txt").write_bytes(b"\xff\xfe\xfd")
+    entries = {entry.path[0]: entry for entry in list_source(SourceSpec(videos=str(tmp_path)))}
+    assert [open_entry(entries[name]).get("caption.text") for name in "abcdg"] == ["a caption", "from json", "first", None, None]
+    for name, message in {"e": "is no JSON", "f": "is no UTF-8"}.items():
+        with pytest.raises(SourceError, match=message):
+            open_entry(entries[name])
+    assert list_source(SourceSpec(videos=str(tmp_path / "a.mp4")))[0].captions == entries["a"].captions
+    assert list_source(SourceSpec(videos=str(tmp_path / "*.mp4")))[0].captions == entries["a"].captions
+    assert not any(entry.captions for entry in list_source(SourceSpec(videos=str(tmp_path), captions="none")))
+
+
+def test_the_version_follows_the_file_and_its_caption(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "a.txt").write_text("one")
+
+    def versions() -> list[str]:
+        return [entry.version for entry in list_source(SourceSpec(videos=str(tmp_path)))]
+
+    first = versions()
+    assert versions() == first
+    os.utime(tmp_path / "a.txt", ns=(1, 1))
+    second = versions()
+    assert (second[0] != first[0], second[1] == first[1]) == (True, True)
+    os.utime(tmp_path / "b.mp4", ns=(1, 1))
+    assert versions()[1] != second[1]
+
+
+def test_an_enormous_text_file_is_no_caption(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4")
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(1 << 32)
+    with pytest.raises(SourceError, match="is it something else"):
+        open_entry(list_source(SourceSpec(videos=str(tmp_path)))[0])
+
+
+def test_other_filesystems() -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe(
+        {"/sources-test/x/a.mp4": b"aa", "/sources-test/b.MOV": b"b", "/sources-test/b.txt": b"caption", "/sources-test/.h/c.mp4": b"c"}
+    )
+    try:
+        entries = list_source(SourceSpec(videos="memory://sources-test"))
+        assert [(entry.path, entry.size) for entry in entries] == [("b.MOV", 1), ("x/a.mp4", 2)]
+        sample = open_entry(SourceEntry.from_json(entries[0].to_json()))
+        assert sample.get("caption.text") == "caption"
+        assert read_blob(sample.members["video"].blob) == b"b"
+        assert paths("memory://sources-test/**/*.mp4") == ["x/a.mp4"]
+        assert paths("memory://sources-test/x/{a,gone}.mp4") == ["a.mp4", "gone.mp4"]
+        assert [entry.problem is None for entry in list_source(SourceSpec(videos="memory://sources-test/x/{a,gone}.mp4"))] == [True, False]
+    finally:
+        fs.rm("/sources-test", recursive=True)
+
+
+def test_groups_by_folder(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "x/b.mp4", "x/c.mp4", "x/y/d.mp4")
+    entries = list_source(SourceSpec(videos=str(tmp_path), group_by="folder"))
+    assert [entry.group for entry in entries] == [".", "x", "x", "x/y"]
+    assert list_source(SourceSpec(videos=str(tmp_path)))[0].group is None
