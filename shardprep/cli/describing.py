@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,7 +50,7 @@ def _print_list(infos: list[StageInfo]) -> None:
 
     table = Table("stage", "what it does", "reads", "writes", "extra", box=box.SIMPLE)
     for info in infos:
-        table.add_row(info.name, _first_line(info.doc), _names(info.reads), _names(info.writes), ", ".join(info.extras or ()))
+        table.add_row(info.name, _first_line(info.doc), _names(info.reads), _names(_shortened(info.writes)), ", ".join(info.extras or ()))
     make_console().print(table)
 
 
@@ -72,6 +73,14 @@ def _print_stage(info: StageInfo) -> None:
 def _shown(value: object) -> str:
     plain = isinstance(value, (str, int, float, bool, type(None), list, tuple))
     return json.dumps(value, ensure_ascii=False) if plain else str(value)
+
+
+def _shortened(columns: Mapping[str, str] | None) -> tuple[str, ...] | None:
+    """Return `media.*` in place of the columns of a struct that has more than three."""
+    if columns is None:
+        return None
+    heads = [name.partition(".")[0] for name in columns]
+    return tuple(dict.fromkeys(f"{head}.*" if heads.count(head) > 3 else name for name, head in zip(columns, heads, strict=True)))
 
 
 def _names(names: object, *, with_types: bool = False) -> str:

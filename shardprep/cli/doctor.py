@@ -79,11 +79,12 @@ def _say_packages() -> list[str]:
         return ["shardprep itself: pip install -e ."]
     missing = []
     packages = packages_of(requirements)
-    for extra in dict.fromkeys(package.extra for package in packages):
+    # `all` is the other extras once more.
+    for extra in dict.fromkeys(package.extra for package in packages if package.extra != "all"):
         own = [package for package in packages if package.extra == extra]
         shown = [f"{package.name} {package.version or '(missing)'}" for package in own]
         print(f"{extra or 'core'}: {', '.join(shown)}")
-        if extra not in ("dev", "all") and any(package.version is None for package in own):
+        if extra != "dev" and any(package.version is None for package in own):
             absent = ", ".join(package.name for package in own if package.version is None)
             missing.append(f'{absent}: pip install "shardprep[{extra}]"' if extra else f"{absent}: pip install shardprep")
     return missing

@@ -118,7 +118,7 @@ class BarReporter:
         self._progress.update(self._tasks[name], advance=1, rate=f"{rate:.1f} samples/s")
 
     def message(self, text: str) -> None:
-        self._progress.console.print(text)
+        self._progress.console.print(text, markup=False, highlight=False)
 
     def step_done(self, summary: StepSummary) -> None:
         if summary.name in self._tasks:

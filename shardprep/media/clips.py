@@ -86,7 +86,9 @@ def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[Placed]:
         start = timeline.pts[run.first]
         for index in range(run.first, run.stop):
             shown = timeline.pts[index]
-            placed.append(Placed(index, base + shown - start, max(1, end_of_frame(index, timeline) - shown)))
+            # Encoders want times that ascend; a broken file may show two frames at once.
+            pts = max(base + shown - start, placed[-1].pts + 1 if placed else 0)
+            placed.append(Placed(index, pts, max(1, end_of_frame(index, timeline) - shown)))
         base += end_of_frame(run.stop - 1, timeline) - start
     return placed
 

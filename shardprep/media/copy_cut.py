@@ -122,7 +122,7 @@ class _CopiedClip:
         self._stack = stack
         self._file: IO[bytes] = stack.enter_context(tempfile.TemporaryFile(buffering=0))
         self._container = stack.enter_context(muxing(self._file, "mp4" if is_mp4 else "matroska"))
-        self._stream = self._container.add_stream_from_template(stream)
+        self._stream = self._container.add_stream_from_template(stream, opaque=True)
         if timeline.rotation:
             self._stream.set_display_rotation(timeline.rotation)
         self._sound = SoundTrack(self._container, stack.enter_context(sound_packets(sound)))
@@ -146,6 +146,9 @@ class _CopiedClip:
         # Decoding times are made anew: Matroska stores none, and those of two intervals would not follow each other.
         copy.dts = self._shown[self._count] - self._delay
         self._count += 1
+        if self.is_done:
+            # Readers add up the lengths in decoding order, so the last frame's length belongs to the last packet as well.
+            copy.duration = max(self._times.values(), key=lambda shown: shown.pts).duration
         self._sound.write_before(copy)
         self._container.mux(copy)
 

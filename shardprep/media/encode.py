@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import av.error
 from av.codec.context import Flags, ThreadType
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from shardprep.errors import RecipeError
 from shardprep.media.shape import FrameShaper
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,7 @@ class ClipEncoder:
         self._stream = _video_stream(container, self._shaper, settings, timing)
         self._sound = SoundTrack(container, sound)
         self._durations: dict[int, int] = {}
+        self._last_duration = 0
 
     def add(self, frame: VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame shown from `pts` for `duration`, in units of the time base."""
@@ -75,12 +76,16 @@ class ClipEncoder:
         shaped.pts, shaped.time_base, shaped.duration = pts, self._timing.time_base, duration
         # The source's picture types would be taken for orders.
         shaped.pict_type = PictureType.NONE
-        self._durations[pts] = duration
+        self._durations[pts] = self._last_duration = duration
         self._mux(self._stream.encode(shaped))
 
     def finish(self) -> None:
         """Write what the encoder still holds, and the rest of the sound."""
-        self._mux(self._stream.encode(None))
+        packets = self._stream.encode(None)
+        if packets:
+            # Readers add up the lengths in decoding order, so the last frame's length belongs to the last packet as well.
+            self._durations[packets[-1].pts or 0] = self._last_duration
+        self._mux(packets)
         self._sound.write_before(None)
 
     def _mux(self, packets: Sequence[Packet[VideoStream]]) -> None:
@@ -99,7 +104,7 @@ class SoundTrack:
         self._next = next(self._packets, None)
         self._stream = container.add_stream_from_template(self._next.stream) if self._next else None
 
-    def write_before(self, video: Packet[VideoStream] | None) -> None:
+    def write_before(self, video: Packet[Any] | None) -> None:
         """Write the packets that come no later than `video`; all that is left where it is None."""
         while self._next is not None and (video is None or _seconds(self._next) <= _seconds(video)):
             self._next.stream = self._stream
@@ -116,8 +121,8 @@ def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: Enc
         stream = container.add_stream(settings.encoder, rate=_rate(timing.fps))
     except (av.error.FFmpegError, ValueError) as error:
         raise RecipeError(f"encoder {settings.encoder!r}: this ffmpeg has none that mp4 takes; `shardprep doctor` lists codecs") from error
-    if stream.type != "video":
-        raise RecipeError(f"encoder {settings.encoder!r} encodes {stream.type}; expected one of H.264, such as libx264")
+    if not isinstance(stream, VideoStream):
+        raise RecipeError(f"encoder {settings.encoder!r} encodes no video; expected one of H.264, such as libx264")
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = shaper.width, shaper.height, "yuv420p"
     context.time_base = timing.time_base

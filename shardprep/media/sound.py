@@ -47,11 +47,12 @@ def cut_sound(blob: Blob, clips: Sequence[Intervals]) -> list[Blob | None]:
         last = max(end for intervals in clips for _, end in intervals)
         resampler = AudioResampler(format="fltp", layout=layout, rate=rate)
         try:
-            container.seek(max(0, round((first - _LEAD_SECONDS) / stream.time_base)), stream=stream)
+            container.seek(max(0, round((first - _LEAD_SECONDS) / (stream.time_base or 1))), stream=stream)
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):
+                    samples = np.asarray(piece.to_ndarray(), np.float32)
                     for sound in sounds:
-                        sound.hear(piece.time or 0.0, piece.to_ndarray())
+                        sound.hear(piece.time or 0.0, samples)
                 if (frame.time or 0.0) > last:
                     break
         except av.error.FFmpegError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import av.error
@@ -59,10 +60,11 @@ class Timeline:
     def num_frames(self) -> int:
         return len(self.pts)
 
-    @property
+    @cached_property
     def seconds(self) -> tuple[float, ...]:
         """Presentation times in seconds, as the container says (the first may be above 0)."""
-        return tuple(float(pts * self.time_base) for pts in self.pts)
+        numerator, denominator = self.time_base.numerator, self.time_base.denominator
+        return tuple(pts * numerator / denominator for pts in self.pts)
 
     @property
     def end_seconds(self) -> float:

@@ -10,8 +10,10 @@ from shardprep.core.plan import Available, check_pass, nearest
 from shardprep.core.stage import Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError
 from shardprep.gather.settings import Pack, Select
-from shardprep.recipe.document import Path, hint
+from shardprep.recipe.document import Document, Path, Problems, hint
+from shardprep.recipe.dump import plain_settings
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
+from shardprep.recipe.typed import build
 from shardprep.sources.spec import SourceSpec
 
 Problem = tuple[Path, str]
@@ -25,9 +27,16 @@ _OPEN_PREFIXES = ("meta.", "caption.")
 
 def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
     """Raise RecipeError where the steps do not fit together; with `until`, extras of later steps may be missing."""
-    problems = [f"recipe {recipe.name}: {message}" for _, message in find_problems(recipe, until=until)]
-    if problems:
-        raise RecipeError("\n".join(dict.fromkeys(problems)))
+    problems = Problems(Document(None, f"recipe {recipe.name}"))
+    for step in recipe.steps:
+        for part in step.stages if isinstance(step, Pass) else (step.does,):
+            what = stage_name(part) if isinstance(part, Stage) else type(part).__name__.lower()
+            build(type(part), plain_settings(part), (), problems, f"step {step.name}: {what}")
+    for what, settings in (("source", recipe.source), ("settings", recipe.settings)):
+        build(type(settings), plain_settings(settings), (), problems, what)
+    for _, message in find_problems(recipe, until=until):
+        problems.add((), message)
+    problems.raise_any()
 
 
 def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = True) -> Iterator[Problem]:

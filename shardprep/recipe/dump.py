@@ -17,9 +17,9 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as it is spelled in YAML, settings with their default value left out."""
     return {
         "name": recipe.name,
-        "source": _settings(recipe.source),
+        "source": plain_settings(recipe.source),
         "output": recipe.output,
-        **_settings(recipe.settings),
+        **plain_settings(recipe.settings),
         "steps": [_step(step) for step in recipe.steps],
     }
 
@@ -29,23 +29,24 @@ def to_yaml(recipe: Recipe) -> str:
     return dump_yaml(to_dict(recipe))
 
 
+def plain_settings(settings: Any) -> dict[str, Any]:
+    """Return the settings of a dataclass as plain data, those with their default value left out."""
+    values = {setting.name: (getattr(settings, setting.name), setting.default) for setting in describe_settings(type(settings))}
+    return {name: _plain(value) for name, (value, default) in values.items() if default is MISSING or value != default}
+
+
 def _step(step: Step) -> dict[str, Any]:
     body: Any
     if isinstance(step, Pass):
         body = [_stage(stage) for stage in step.stages]
     else:
-        body = {"select" if isinstance(step.does, Select) else "pack": _settings(step.does)}
+        body = {"select" if isinstance(step.does, Select) else "pack": plain_settings(step.does)}
     return {step.name: body} | ({} if step.from_ is None else {"from": step.from_})
 
 
 def _stage(stage: Stage) -> Any:
-    settings = _settings(stage)
+    settings = plain_settings(stage)
     return {stage_name(stage): settings} if settings else stage_name(stage)
-
-
-def _settings(settings: Any) -> dict[str, Any]:
-    values = {setting.name: (getattr(settings, setting.name), setting.default) for setting in describe_settings(type(settings))}
-    return {name: _plain(value) for name, (value, default) in values.items() if default is MISSING or value != default}
 
 
 def _plain(value: Any) -> Any:

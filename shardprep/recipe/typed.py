@@ -87,8 +87,14 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
         problems.add(path, f"{what} is not finite; expected {expected(kind)}")
         return None
     try:
+        text = json.dumps([value])
+    except TypeError:
+        # Only a recipe built in Python holds such things.
+        problems.add(path, f"{what} is a {type(value).__name__}; expected {expected(kind)}")
+        return None
+    try:
         # Strictness as JSON has it: lists become tuples and 3 becomes 3.0, but "3" stays text.
-        return adapter(kind).validate_json(json.dumps([value]), strict=True)[0]
+        return adapter(kind).validate_json(text, strict=True)[0]
     except ValidationError as error:
         details = error.errors()
         inner = [one for one in details if one["type"] in ("unexpected_keyword_argument", "missing")]

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 TEMPORARY_PREFIX = ".tmp-"
-BUFFER_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 16
 ABSENT = "absent"
 """Version of a symbolic link that leads nowhere."""
 

@@ -79,7 +79,7 @@ def find_stage(name: str) -> type[Stage]:
     plug_ins = _plug_ins().get(name, [])
     if name not in _files() and not plug_ins:
         known = stage_names()
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "`shardprep stages` lists them"
         raise RecipeError(f"there is no stage {name!r}; {hint}")
     if len(plug_ins) + (name in _files()) > 1:

@@ -80,6 +80,8 @@ def _make_aesthetic(folder: Path) -> None:
     layers = {f"layers.{place}": torch.nn.Linear(into, out) for place, (out, into) in sizes.items()}
     for place, layer in enumerate(layers.values()):
         _randomise(layer, seed=200 + place)
+    # Around 5, with scores far enough apart that a threshold selects something.
+    layers["layers.0"].weight.data.mul_(8.0)
     layers["layers.7"].bias.data.fill_(5.0)
     weights = {f"{name}.{part}": tensor for name, layer in layers.items() for part, tensor in layer.state_dict().items()}
     _write_weights(folder / "aesthetic.safetensors", weights)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,7 @@ from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import check_recipe, steps_until
 from shardprep.recipe.model import Gather, Pass, Recipe, Step
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.embed_t5 import EmbedT5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +89,20 @@ def test_what_was_written_upstream_can_be_read() -> None:
 def test_what_does_not_fit_is_told(steps: tuple[Step, ...], message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         check_recipe(recipe(*steps))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (EmbedT5(max_length=3.5), "recipe lab: step a: embed_t5.max_length is 3.5; expected a whole number"),  # type: ignore[arg-type]  # wrong on purpose
+        (EmbedT5(model=Path("x")), "recipe lab: step a: embed_t5.model is a PosixPath; expected text"),  # type: ignore[arg-type]  # wrong on purpose
+        (EmbedT5(missing="skip"), 'embed_t5.missing is "skip"; expected one of drop, fail, empty'),  # type: ignore[arg-type]  # wrong on purpose
+    ],
+)
+def test_settings_given_in_python_are_typed_too(stage: Stage, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(recipe(Pass(name="a", stages=(stage,))))
     assert message in str(caught.value)
 
 

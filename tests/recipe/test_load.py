@@ -204,3 +204,23 @@ def test_plain_data_is_a_recipe_too() -> None:
     assert recipe.source == SourceSpec(list="a.csv")
     with pytest.raises(RecipeError, match=r"^recipe: there is no stage 'x'"):
         recipe_from_dict({"source": "v", "steps": [{"s": ["x"]}]})
+
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", RECIPES, ids=lambda file: file.stem)
+def test_our_recipes_load_and_fit_together(file: Path) -> None:
+    recipe = load_recipe(file)
+    assert recipe.name == file.stem
+    assert isinstance(recipe.steps[-1], Gather)
+    assert isinstance(recipe.steps[-1].does, Pack)
+
+
+def test_the_quickstart_is_random_and_the_others_are_not() -> None:
+    named = {file.stem: "tiny:" in file.read_text(encoding="utf-8") for file in RECIPES}
+    assert [name for name, is_random in named.items() if is_random] == ["quickstart"]
+    text = next(file for file in RECIPES if file.stem == "quickstart").read_text(encoding="utf-8")
+    models = [line for line in text.splitlines() if "tiny:" in line and not line.startswith("#")]
+    assert len(models) == 4
+    assert all("RANDOM MODEL" in line for line in models)

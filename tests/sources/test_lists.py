@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import datetime
+import datetime as dt
 import json
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,7 @@ def test_csv_types(folder: Path) -> None:
 
 
 def test_parquet_types(folder: Path) -> None:
-    rows = [{"path": "clips/a.mp4", "day": datetime.date(2024, 5, 1), "raw": b"\x00\xff", "tags": ["x"], "in": {"a b": 1}}]
+    rows = [{"path": "clips/a.mp4", "day": dt.date(2024, 5, 1), "raw": b"\x00\xff", "tags": ["x"], "in": {"a b": 1}}]
     meta = listed(write_list(folder / "l.parquet", rows))[0].record["meta"]
     assert meta == {"day": "2024-05-01", "raw": "00ff", "tags": ["x"], "in": {"a_b": 1}}
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
+import threading
 from pathlib import Path
 
 import fsspec
@@ -212,6 +215,30 @@ def test_other_filesystems() -> None:
         assert [entry.problem is None for entry in list_source(SourceSpec(videos="memory://sources-test/x/{a,gone}.mp4"))] == [True, False]
     finally:
         fs.rm("/sources-test", recursive=True)
+
+
+class SilentHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def test_a_web_server(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    put(tmp_path, "v/a.mp4", "v/b.mp4")
+    handler = functools.partial(SilentHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/v"
+        entries = list_source(SourceSpec(videos=f"{url}/{{a,b,gone}}.mp4"))
+        (tmp_path / "list.csv").write_text(f"path,text\n{url}/b.mp4?token=a.b,hello\n")
+        listed = list_source(SourceSpec(list=str(tmp_path / "list.csv")))
+        server.shutdown()
+    assert [(entry.path, entry.size, entry.problem is None) for entry in entries] == [
+        ("a.mp4", 18, True),
+        ("b.mp4", 18, True),
+        ("gone.mp4", 0, False),
+    ]
+    assert [(entry.members[0].suffix, entry.problem) for entry in listed] == [("mp4", None)]
 
 
 def test_groups_by_folder(tmp_path: Path) -> None:

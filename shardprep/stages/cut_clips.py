@@ -1,0 +1,145 @@
+"""One clip per scene: the video cut into files of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
+from shardprep.core.sample import Sample, child_key
+from shardprep.core.stage import ColumnType, Process, Stage, Worker
+from shardprep.errors import RecipeError
+from shardprep.stages.probe_media import MEDIA_COLUMNS
+
+if TYPE_CHECKING:
+    from shardprep.media.clips import Clip, ClipResult
+    from shardprep.media.timeline import Timeline
+
+_CLIP_COLUMNS: Mapping[str, ColumnType] = {
+    "clip.source_key": "string",
+    "clip.index": "int64",
+    "clip.starts": "list<double>",
+    "clip.ends": "list<double>",
+    "clip.seconds": "double",
+}
+_INHERITED = ("source", "meta", "caption")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutClips(Stage):
+    """Cut a video into one clip per scene, or into one clip where nobody looked for scenes; a clip holds no frame of another shot.
+
+    `clip.starts` and `clip.ends` are the presentation seconds of the source between which the clip's frames are shown.
+    """
+
+    mode: Literal["exact", "copy"] = "exact"
+    """`exact`: every frame of the scene, encoded anew; `copy`: from the first key frame inside the scene on, not encoded anew."""
+    min_seconds: float = 0.0
+    """Shorter clips are dropped (`too-short`)."""
+    max_seconds: float | None = None
+    """Longer scenes are cut into consecutive pieces of this length and a rest."""
+    encoder: str = "libx264"
+    """exact: ffmpeg's name of an H.264 encoder."""
+    crf: int = 18
+    """exact: constant quality, 0 to 51, lower is better; 18 looks like the source, ffmpeg's own default is 23."""
+    preset: str = "veryfast"
+    """exact: x264's speed, from `ultrafast` to `veryslow`; slower makes smaller files."""
+    fps: float | None = None
+    """exact: frames per second of the clips; null keeps every frame at its own time."""
+    short_side_px: int | None = None
+    """exact: the short side is scaled down to this, never up; null keeps the size."""
+    keep_audio: bool = False
+    """Whether the first audio stream comes along, encoded as AAC to fit the clip."""
+
+    version = 1
+    splits = True
+    accepts = ("video",)
+    replaces = ("video", *MEDIA_COLUMNS)
+
+    def __post_init__(self) -> None:
+        if self.mode == "copy" and (self.fps is not None or self.short_side_px is not None):
+            raise RecipeError("cut_clips: fps and short_side_px need mode: exact; mode: copy takes packets as they are")
+        if self.min_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
+            raise RecipeError(f"cut_clips: min_seconds {self.min_seconds}, max_seconds {self.max_seconds}; expected at least 0 and above 0")
+        is_scalable = (self.fps is None or self.fps > 0) and (self.short_side_px is None or self.short_side_px >= 2)
+        if not 0 <= self.crf <= 51 or not is_scalable:
+            raise RecipeError("cut_clips: crf is 0 to 51, fps above 0, short_side_px at least 2")
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {"video": "member", **_CLIP_COLUMNS, **MEDIA_COLUMNS}
+
+    def open(self, worker: Worker) -> Process:
+        return lambda batch: [self._split(sample, worker.threads) for sample in batch]
+
+    def _split(self, sample: Sample, threads: int) -> Outcome:
+        from shardprep.media.timeline import read_timeline
+
+        timeline = read_timeline(sample.members["video"].blob)
+        intervals = self._intervals(sample, timeline)
+        long_enough = [i for i, (start, end) in enumerate(intervals) if end - start >= self.min_seconds]
+        results = dict(zip(long_enough, self._cut(sample, [[intervals[i]] for i in long_enough], timeline, threads), strict=True))
+        children = []
+        for index in range(len(intervals)):
+            key = child_key(sample.key, index)
+            outcome = self._child(sample, key, index, results[index]) if index in results else Dropped("too-short")
+            children.append((key, outcome))
+        return Split(tuple(children))
+
+    def _intervals(self, sample: Sample, timeline: Timeline) -> list[tuple[float, float]]:
+        """Return what is to be cut, in presentation seconds: the scenes, sliced where they are too long."""
+        from shardprep.media.scenes import trim_scenes
+
+        starts, ends = sample.get("scenes.starts"), sample.get("scenes.ends")
+        whole = [(timeline.seconds[0], timeline.end_seconds)]
+        scenes = whole if starts is None else list(zip(starts, ends, strict=True))
+        return trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)
+
+    def _cut(self, sample: Sample, clips: Sequence[Sequence[tuple[float, float]]], timeline: Timeline, threads: int) -> list[ClipResult]:
+        from shardprep.media.copy_cut import cut_copy
+        from shardprep.media.cut import cut_exact
+        from shardprep.media.encode import EncodeSettings
+
+        blob = sample.members["video"].blob
+        if not clips:
+            return []
+        if self.mode == "copy":
+            return cut_copy(blob, clips, keep_audio=self.keep_audio)
+        settings = EncodeSettings(
+            encoder=self.encoder,
+            crf=self.crf,
+            preset=self.preset,
+            fps=self.fps,
+            short_side_px=self.short_side_px,
+            keep_audio=self.keep_audio,
+            threads=threads,
+        )
+        return cut_exact(blob, clips, settings, timeline=timeline)
+
+    def _child(self, parent: Sample, key: str, index: int, result: ClipResult) -> Kept | Dropped | Failed:
+        from shardprep.media.container import DecodeError
+
+        if isinstance(result, DecodeError):
+            dropped = {"no-key-frame-inside", "no-frames-inside"}
+            return Dropped(result.reason, str(result)) if result.reason in dropped else Failed(result.reason, str(result))
+        seconds = sum(end - start for start, end in result.intervals)
+        # A copied clip begins at a key frame, so it may be shorter than its scene.
+        if seconds < self.min_seconds and self.mode == "copy":
+            return Dropped("too-short")
+        return Kept(self._sample(parent, key, index, result, seconds))
+
+    def _sample(self, parent: Sample, key: str, index: int, clip: Clip, seconds: float) -> Sample:
+        from shardprep.media.probe import probe
+
+        columns: dict[str, Any] = {
+            "clip.source_key": parent.key,
+            "clip.index": index,
+            "clip.starts": [start for start, _ in clip.intervals],
+            "clip.ends": [end for _, end in clip.intervals],
+            "clip.seconds": seconds,
+        }
+        # What was measured on the whole video does not hold for a part of it.
+        inherited = {name: parent.record[name] for name in _INHERITED if name in parent.record}
+        child = Sample(key, inherited).with_member(clip.suffix, clip.blob)
+        return child.with_columns(columns | probe(clip.blob).columns())

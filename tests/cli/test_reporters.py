@@ -1,0 +1,99 @@
+"""A run told as lines, as JSON and as bars, and its summary."""
+
+from __future__ import annotations
+
+import io
+import json
+
+from rich.console import Console
+
+from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter, fates, reasons, summary_table
+from shardprep.driver.model import Reporter, RunSummary, StepSummary
+
+COUNTS = {
+    "input.kept": 3,
+    "input.dropped": 1,
+    "input.dropped:no-scene": 1,
+    "input.failed": 2,
+    "input.failed:decode": 2,
+    "output.kept": 7,
+    "output.dropped": 4,
+    "output.dropped:too-short": 4,
+}
+SUMMARY = StepSummary(
+    name="scores",
+    kind="pass",
+    url="out/scores",
+    samples_in=6,
+    samples_out=7,
+    kept=3,
+    dropped={"no-scene": 1, "too-short": 4},
+    failed={"decode": 2},
+    shards_made=1,
+    shards_done=2,
+    worked_on=6,
+    seconds=1.234,
+    decodes=6,
+    random_models=("embed_clip",),
+)
+
+
+def tell(reporter: Reporter) -> None:
+    reporter.step_started("scores", 2, None)
+    reporter.shard_done("scores", "000000", COUNTS, 1.5)
+    reporter.message("[bold]weights[/bold] are random")
+    reporter.step_done(SUMMARY)
+
+
+def test_children_are_counted_with_their_parents() -> None:
+    assert fates(COUNTS) == {"in": 6, "out": 7, "dropped": 5, "failed": 2}
+
+
+def test_lines() -> None:
+    stream = io.StringIO()
+    with LineReporter(stream) as reporter:
+        tell(reporter)
+    assert stream.getvalue() == (
+        "scores: 2 shards to make\n"
+        "scores 000000  in 6  out 7  dropped 5  failed 2  1.5 s  (1/2)\n"
+        "[bold]weights[/bold] are random\n"
+        "scores: done in 1.2 s\n"
+    )
+
+
+def test_json() -> None:
+    stream = io.StringIO()
+    with JsonReporter(stream) as reporter:
+        tell(reporter)
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [event["event"] for event in events] == ["step-started", "shard-done", "message", "step-done"]
+    assert {name: events[1][name] for name in ("step", "shard", "in", "out", "dropped", "failed", "seconds")} == {
+        "step": "scores", "shard": "000000", "in": 6, "out": 7, "dropped": 5, "failed": 2, "seconds": 1.5,
+    }  # fmt: skip
+    assert events[3]["random_models"] == ["embed_clip"]
+    assert events[3]["failed"] == {"decode": 2}
+
+
+def test_bars() -> None:
+    stream = io.StringIO()
+    with BarReporter(Console(file=stream, force_terminal=True, width=120)) as reporter:
+        tell(reporter)
+    text = stream.getvalue()
+    assert "samples/s" in text
+    assert "1/2" in text
+    assert "[bold]weights[/bold] are random" in text
+
+
+def test_the_summary_names_reasons_and_random_models() -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=160).print(summary_table(RunSummary(recipe="r", output="out", steps=(SUMMARY,))))
+    text = stream.getvalue()
+    assert "5: too-short 4, no-scene 1" in text
+    assert "2: decode 2" in text
+    assert "RANDOM MODEL: embed_clip" in text
+    assert "1 of 3" in text
+
+
+def test_reasons() -> None:
+    assert reasons({}) == "0"
+    assert reasons({"b": 1, "a": 1, "c": 3}) == "5: c 3, a 1, b 1"

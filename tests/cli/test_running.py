@@ -1,0 +1,175 @@
+"""run, plan, status, retry, and the commands that look into what they made: on real files, with real workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from shardprep.cli.app import app
+from shardprep.cli.running import Log, _as_changes, _size, _stopping, _time, _Wanted
+
+RECIPE = """
+source: {videos: videos, samples_per_shard: 2}
+workers: 1
+steps:
+  - small: [drop_where: {expression: "source.bytes > 450"}]
+  - good: {select: "source.bytes > 100"}
+  - train: {pack: {shard_mib: 1}}
+"""
+
+
+def shardprep(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Five files of 100 to 500 bytes, which no stage of the recipe opens."""
+    (tmp_path / "videos").mkdir()
+    for number in range(1, 6):
+        (tmp_path / "videos" / f"v{number}.mp4").write_bytes(bytes(100 * number))
+    (tmp_path / "r.yaml").write_text(RECIPE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def done(folder: Path) -> Path:
+    result = shardprep("run", "r.yaml")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_run_is_planned_made_told_and_not_made_again(folder: Path) -> None:
+    planned = json.loads(shardprep("plan", "r.yaml", "--json").stdout)
+    assert planned["has_work"]
+    assert [step["new"] for step in planned["steps"]][:1] == [3]
+    result = shardprep("run", "r.yaml")
+    assert result.exit_code == 0
+    assert "small 000002  in 1  out 0  dropped 1  failed 0" in result.stderr
+    assert "1: where 1" in result.stdout
+    assert "output: out" in result.stdout
+    again = shardprep("run", "r.yaml", "--log", "json")
+    last = json.loads(again.stdout.splitlines()[-1])
+    assert (last["event"], last["failed"], [step["shards_made"] for step in last["steps"]]) == ("run-done", 0, [0, 0, 0, 0])
+    assert "nothing to do" in shardprep("plan", "r.yaml").stdout
+
+
+def test_until_and_set_and_input(folder: Path) -> None:
+    (folder / "videos").rename(folder / "other")
+    change = "steps.small.drop_where.expression=source.bytes > 250"
+    result = shardprep("run", "r.yaml", "--input", "other", "--output", "elsewhere", "--set", change, "--until", "small", "--log", "json")
+    assert result.exit_code == 0, result.output
+    steps = json.loads(result.stdout.splitlines()[-1])["steps"]
+    assert [(step["step"], step["samples_out"]) for step in steps] == [("raw", 5), ("small", 2)]
+    assert (folder / "elsewhere" / "small" / "set.json").exists()
+
+
+def test_a_changed_setting_is_planned_with_its_reason(done: Path) -> None:
+    result = shardprep("plan", "r.yaml", "--set", "steps.small.drop_where.expression=source.bytes > 350")
+    assert "drop_where.expression changed from source.bytes > 450 to source.bytes > 350" in result.stdout
+    assert "there is work to do" in result.stdout
+
+
+def test_status(done: Path) -> None:
+    assert "complete" in shardprep("status", "out").stdout
+    next((done / "out" / "small").glob("000001-*.parquet")).unlink()
+    assert "1 shards are missing" in shardprep("status", "out").stdout
+    steps = json.loads(shardprep("status", "out", "--json").stdout)["steps"]
+    assert {step["name"]: (step["done"], step["new"]) for step in steps}["small"] == (2, 1)
+
+
+def test_show_follows_a_key_through_the_steps(done: Path) -> None:
+    lines = shardprep("show", "v5").stdout.splitlines()
+    assert lines[0].startswith("raw 000002: v5-")
+    assert lines[0].endswith(" kept")
+    assert "    source.bytes: 500" in lines
+    assert lines[-1].endswith("dropped by drop_where: where (source.bytes > 450)")
+    result = shardprep("show", "v9")
+    assert (result.exit_code, "no set under out has a key that begins with 'v9'" in result.stderr) == (1, True)
+
+
+def test_table_shows_columns_and_fates(done: Path) -> None:
+    rows = shardprep("table", "out/good", "--columns", "source.name,source.bytes", "--sort", "source.bytes DESC", "--format", "csv").stdout
+    assert rows.splitlines() == ['"source.name","source.bytes"', '"v4.mp4",400', '"v3.mp4",300', '"v2.mp4",200']
+    assert "2 rows" in shardprep("table", "out/good", "--where", "source.bytes >= 300").stdout
+    fates = shardprep("table", "out/small", "--fate", "dropped", "--columns", "stage,reason,detail", "--format", "json").stdout
+    assert json.loads(fates) == {"stage": "drop_where", "reason": "where", "detail": "source.bytes > 450"}
+
+
+def test_table_writes_files(done: Path) -> None:
+    assert shardprep("table", "out/good", "--columns", "key", "--out", "t.jsonl").exit_code == 0
+    assert [json.loads(line)["key"][:2] for line in (done / "t.jsonl").read_text().splitlines()] == ["v2", "v3", "v4"]
+    assert shardprep("table", "out/good", "--out", str(done / "t.parquet")).exit_code == 0
+    assert (done / "t.parquet").read_bytes()[:4] == b"PAR1"
+    result = shardprep("table", "out/good", "--out", "t.xml")
+    assert (result.exit_code, "the suffix says no format" in result.stderr) == (2, True)
+
+
+def test_select_counts_and_lists(done: Path) -> None:
+    result = shardprep("select", "out/raw", "source.bytes >= 300", "--sort", "source.bytes DESC", "--limit", "2", "--out", "keys.txt")
+    assert result.stdout.splitlines()[0] == "5 samples: 3 kept, 2 not, 0 unknown (null)"
+    assert [key[:2] for key in (done / "keys.txt").read_text().split()] == ["v5", "v4"]
+    assert shardprep("select", "out/raw", "source.bites > 1").exit_code == 2
+
+
+def test_verify(done: Path) -> None:
+    assert shardprep("verify", "out").stdout.endswith("out: clean\n")
+    tar = next((done / "out" / "raw").glob("000000-*.tar"))
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.chmod(0o644)
+    tar.write_bytes(data)
+    result = shardprep("verify", "out/raw")
+    assert result.exit_code == 1
+    assert tar.name in result.stdout
+    assert "problems" in result.stderr
+
+
+def test_the_retry_command_can_be_pasted() -> None:
+    wanted = _Wanted("a b.yaml", "in put", None, ("steps.s.drop_where.expression=a > 1",), "s")
+    assert wanted.retry_command() == ("shardprep retry 'a b.yaml' --input 'in put' --until s --set 'steps.s.drop_where.expression=a > 1'")
+
+
+def test_options_are_settings_of_the_recipe() -> None:
+    assert list(_as_changes("4", "1GiB", "20")) == ["workers=4", "memory=1GiB", "max_failed=20"]
+    assert list(_as_changes(None, None, "5%")) == ["max_failed=0.05"]
+    assert list(_as_changes(None, None, "many%")) == ["max_failed=many%"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--workers", "0"), ("--workers", "x"), ("--memory", "2"), ("--max-failed", "x")])
+def test_wrong_options_are_wrong_recipes(folder: Path, option: str, value: str) -> None:
+    result = shardprep("run", "r.yaml", option, value)
+    assert result.exit_code == 2
+    assert f"{option.strip('-').replace('-', '_')}" in result.stderr
+
+
+def test_the_first_interrupt_finishes_and_the_second_gives_up() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with _stopping() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert (stop.finish.is_set(), stop.abandon.is_set()) == (True, False)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.abandon.is_set()
+        assert signal.getsignal(signal.SIGINT) == before
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_sigterm_gives_up_at_once() -> None:
+    with _stopping() as stop:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.abandon.is_set()
+
+
+def test_sizes_and_times_read_well() -> None:
+    assert [_size(size) for size in (None, 0, 1023, 1536, 5 << 30, 3 << 40)] == ["?", "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3.0 TiB"]
+    assert [_time(seconds) for seconds in (None, 0.4, 61, 7260)] == ["?", "0 s", "1 min 01 s", "2 h 01 min"]
+
+
+def test_log_kinds() -> None:
+    assert [log.value for log in Log] == ["auto", "lines", "json"]
