@@ -85,7 +85,7 @@ bench: $(addprefix bench-,$(BENCHES))
 
 $(addprefix bench-,$(BENCHES)): bench-%: $(VENV)/.dev
 	@echo '== $@ =='
-	@$(BIN)/python -m tests.bench.$(subst -,_,$*)
+	@$(BIN)/python -m tests.bench.$(patsubst import,import_,$*)
 
 clean:
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -51,9 +51,8 @@ def table(
     """Show the columns of a set's samples: filter, sort, write as CSV, JSON lines or Parquet."""
     from shardprep.cli import tables
     from shardprep.expressions.query import run_query
-    from shardprep.shards.join import open_view
 
-    found = open_view(url).table() if fate is None else tables.fates(url, fate.value)
+    found = tables.samples(url) if fate is None else tables.fates(url, fate.value)
     rows = run_query(found, where=where, order_by=sort, limit=limit)
     rows = tables.pick(tables.flatten(rows), columns.split(",") if columns else None)
     form = form or _format_of(out)
@@ -73,11 +72,11 @@ def select(
     out: Annotated[str | None, typer.Option("--out", help="Write the keys that are kept to this file or URL, one per line.")] = None,
 ) -> None:
     """Say how many samples an expression would keep, before it goes into a recipe's select."""
+    from shardprep.cli import tables
     from shardprep.expressions.query import filter as verdicts_of
     from shardprep.expressions.query import run_query
-    from shardprep.shards.join import open_view
 
-    rows = open_view(url).table()
+    rows = tables.samples(url)
     verdicts = verdicts_of(rows, where)
     kept = run_query(rows, select=["key"], where=where, order_by=sort, limit=limit).column(0).to_pylist()
     print(f"{len(verdicts)} samples: {verdicts.count(True)} kept, {verdicts.count(False)} not, {verdicts.count(None)} unknown (null)")

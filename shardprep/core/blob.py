@@ -107,6 +107,14 @@ class _FileRange(io.RawIOBase):
         self._position += count
         return count
 
+    def readall(self) -> bytes:
+        # io's own goes 8 KiB at a time.
+        data = bytearray(max(0, self._size - self._position))
+        view, filled = memoryview(data), 0
+        while filled < len(data):
+            filled += self.readinto(view[filled:])
+        return bytes(data)
+
     def close(self) -> None:
         if not self.closed:
             os.close(self._fd)

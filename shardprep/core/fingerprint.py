@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -46,16 +47,25 @@ def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _plain_fields(settings: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(settings, field.name)) for field in fields(settings)} if is_dataclass(settings) else {}
+    if not is_dataclass(settings):
+        return {}
+    return {field.name: _plain(getattr(settings, field.name), _takes_only_floats(str(field.type))) for field in fields(settings)}
 
 
-def _plain(value: Any) -> Any:
+def _takes_only_floats(declared: str) -> bool:
+    """Whether 2 means the same as 2.0 in a setting; where int is declared beside float they may differ."""
+    return re.search(r"\bfloat\b", declared) is not None and re.search(r"\bint\b", declared) is None
+
+
+def _plain(value: Any, as_float: bool = False) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {"": type(value).__name__} | _plain_fields(value)
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
+        return {str(name): _plain(inner, as_float) for name, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, as_float) for inner in value]
+    if as_float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise TypeError(f"setting of type {type(value).__name__}: settings are str, int, float, bool, lists, dicts and dataclasses")

@@ -15,13 +15,15 @@ DEFAULT_RATE = 0.05
 class FailureBudget:
     """Counts the samples of one step as its shards come in.
 
-    `limit` is a number of samples (int), a share of those seen (float), or None: more than 10 failures that are also
-    more than 5 % of the samples seen are too many.
+    `limit` is a number of samples (int), a share of the step's samples (float), or None: more than 10 failures that are
+    also more than 5 % of the samples seen are too many.
     """
 
     step: str
     url: str
     limit: int | float | None = None
+    num_samples: int = 0
+    """Samples that the step will see, as far as is known: a few failures in its first shard do not exceed a share of all."""
     num_seen: int = 0
     num_failed: int = 0
 
@@ -40,7 +42,7 @@ class FailureBudget:
         if self.limit is None:
             return self.num_failed > DEFAULT_NUMBER and self.num_failed > DEFAULT_RATE * self.num_seen
         if isinstance(self.limit, float):
-            return self.num_failed > self.limit * self.num_seen
+            return self.num_failed > self.limit * max(self.num_seen, self.num_samples)
         return self.num_failed > self.limit
 
     def _words(self) -> str:

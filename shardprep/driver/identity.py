@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ from shardprep.core.stage import Stage, stage_name
 from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import describe, digest_weights
 from shardprep.runtime.task import WorkSettings
+
+_LONGEST = 160
+"""Characters of a value that a message shows; an expression differs anywhere in it."""
 
 
 def pass_identity(stages: Sequence[Stage], settings: WorkSettings) -> dict[str, Any]:
@@ -37,6 +41,8 @@ def random_models(stages: Sequence[Stage]) -> tuple[str, ...]:
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
     """Say how two identities differ, such as `detect_scenes.threshold changed from 3.0 to 2.5`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
+        if "gather" in new and old.get("gather") == new["gather"]:
+            path = new["gather"]
         return [line for name in {**old, **new} for line in _changed(old, new, name, path)]
     if (
         isinstance(old, Sequence)
@@ -60,18 +66,27 @@ def _are_stages(old: Sequence[Any], new: Sequence[Any]) -> bool:
 
 
 def _stage_differences(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[str]:
-    before, after = [s["stage"] for s in old], [s["stage"] for s in new]
+    before, after = _by_place(old), _by_place(new)
     lines = [f"{name} was added" for name in after if name not in before]
     lines += [f"{name} was removed" for name in before if name not in after]
-    if not lines and before != after:
+    if not lines and list(before) != list(after):
         return [f"the order of stages changed from {', '.join(before)} to {', '.join(after)}"]
-    for stage in new:
-        was = next((s for s in old if s["stage"] == stage["stage"]), None)
-        if was is not None:
-            lines += differences(was, stage, stage["stage"])
+    for name in (name for name in after if name in before):
+        lines += differences(before[name], after[name], name)
     return lines
+
+
+def _by_place(stages: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the stages by name, in order; one that comes again has its number after the name."""
+    found: dict[str, Mapping[str, Any]] = {}
+    counts: Counter[str] = Counter()
+    for stage in stages:
+        counts[stage["stage"]] += 1
+        number = counts[stage["stage"]]
+        found[f"{stage['stage']} ({number})" if number > 1 else stage["stage"]] = stage
+    return found
 
 
 def _short(value: Any) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

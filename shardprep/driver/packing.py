@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from shardprep.core.fingerprint import digest
-from shardprep.core.sample import Sample, flatten
-from shardprep.driver.identity import gather_identity, shard_fingerprint
-from shardprep.driver.state import StepState
-from shardprep.gather.manifest import Manifest, read_manifest, remove_manifest, write_manifest
-from shardprep.gather.pack import LEDGERS, Bucket, PackTask, bucket_of, member_suffixes, packed_size, shuffled
+from shardprep.driver.identity import differences, gather_identity, shard_fingerprint
+from shardprep.driver.state import StepState, check_kind
+from shardprep.errors import ShardError, StoreError, Unavailable
+from shardprep.gather.manifest import MANIFEST_FILE, Manifest, read_manifest, remove_manifest, write_manifest
+from shardprep.gather.outline import ROWS_SUFFIX, Outline, OutlineTask
+from shardprep.gather.pack import PackTask
+from shardprep.gather.planning import PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Recipe
-from shardprep.shards.join import LedgerAt, read_chain
-from shardprep.shards.names import ledger_name, parse_ledger_name
-from shardprep.shards.set import Committed, SetInfo, ShardSet, write_info
+from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
+from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
-
-
-@dataclass(frozen=True)
-class _Located:
-    """A sample and the input shard it lies in."""
-
-    shard: str
-    sample: Sample
 
 
 class Packing:
@@ -34,6 +28,8 @@ class Packing:
         self._options = recipe.settings.storage_options
         self._settings, self._parent = settings, parent
         self._store = Store(recipe.output, self._options).at(name)
+        self._was = read_info(self._store)
+        check_kind(self._store, self._was, packs=True)
         identity = gather_identity(settings)
         self._info = SetInfo(
             step=name,
@@ -44,6 +40,8 @@ class Packing:
             shards=(),
         )
         self._tasks: dict[str, PackTask] = {}
+        self._buckets: Mapping[str, Any] = {}
+        self._rows: Mapping[str, str] = {}
         inputs = {shard: parent.digests(shard) for shard in parent.info.shards}
         self.fingerprint = None if None in inputs.values() else shard_fingerprint(self._info.step_fingerprint, inputs)
         self.ledgers = ShardSet(self._store.at(LEDGERS), self._info)
@@ -57,95 +55,112 @@ class Packing:
         return self._info.step
 
     def manifest(self) -> Manifest | None:
-        """Return the manifest that stands in the folder, of whatever packing."""
-        return read_manifest(self._store)
+        """Return the manifest that stands in the folder, of whatever packing; None where it is damaged."""
+        try:
+            return read_manifest(self._store)
+        except ShardError:
+            return None
+        except StoreError:
+            if MANIFEST_FILE in self._store.names():
+                raise
+            # Another run has begun to pack since the folder was listed.
+            return None
 
     def is_done(self) -> bool:
-        """Whether the packed set that stands is made from just this."""
+        """Whether the packed set that stands is made from just this, and every file of it is there as large as it was."""
         manifest = self.manifest()
-        return manifest is not None and manifest.fingerprint == self.fingerprint
+        if manifest is None or manifest.fingerprint != self.fingerprint:
+            return False
+        ledgers, sizes = self.ledgers.store.names(), self._store.names()
+        listed = {manifest.index["name"]: manifest.index["size"], **{tar.name: tar.size for tar in manifest.shards}}
+        packed = {committed.tar for name in ledgers if parse_ledger_name(name) and (committed := self.ledgers.whole(name, sizes))}
+        return all(sizes.get(name) == size for name, size in listed.items()) and packed == {tar.name for tar in manifest.shards}
 
-    def start(self) -> list[PackTask]:
+    def reasons(self) -> tuple[str, ...]:
+        """Say why the packed set that stands is to be made again."""
+        manifest = self.manifest()
+        if manifest is None or self.is_done():
+            return ()
+        lines = differences(self._was.identity, self._info.identity) if self._was else []
+        if not lines:
+            lines = ["files of it are missing or damaged" if manifest.fingerprint == self.fingerprint else "what it packs changed"]
+        return tuple(lines)
+
+    def outline_tasks(self) -> list[OutlineTask]:
+        """Return the input shards to outline: what `start` plans with."""
+        return [
+            OutlineTask(
+                step=self._info.step,
+                shard=shard,
+                rows_url=self.ledgers.store.url,
+                chain=self._parent.chain(shard),
+                settings=self._settings,
+                storage_options=self._options,
+            )
+            for shard in self._parent.info.shards
+        ]
+
+    def start(self, outlines: Sequence[Outline]) -> list[PackTask]:
         """Take the manifest away, decide what goes where and return the shards that are still to be written."""
         remove_manifest(self._store)
-        self._tasks = {task.shard: task for task in self._planned()}
-        self._info = SetInfo(**{**vars(self._info), "shards": tuple(self._tasks)})
+        plan = plan_shards(outlines, self._settings)
+        self._buckets = plan.buckets
+        self._rows = {outline.file: outline.shard for outline in outlines}
+        self._tasks = {planned.name: self._task(planned) for planned in plan.shards}
+        self._info = replace(self._info, shards=tuple(self._tasks))
         self.ledgers.info = self._info
         write_info(self._store, self._info)
-        sizes, ledgers = self._store.names(), self.ledgers.store.names()
+        # In this order: a ledger that is listed had its tar before it.
+        ledgers = self.ledgers.store.names()
+        sizes = self._store.names()
         todo = []
         for shard, task in self._tasks.items():
             name = str(ledger_name(shard, task.fingerprint))
-            if name not in ledgers or sizes.get(f"{shard}.tar") != self.ledgers.committed(name).tar_bytes:
-                todo.append(task)
+            if name in ledgers and self.ledgers.whole(name, sizes) is None:
+                self.ledgers.store.remove(name)
+            elif name in ledgers:
+                continue
+            todo.append(task)
+        self.ledgers.save_digests()
         return todo
 
     def finish(self) -> None:
         """Remove what is left of other packings, write the index and, last, the manifest."""
-        self._store.clean_temporaries()
-        self.ledgers.store.clean_temporaries()
         for name in self._store.names():
             if name.endswith(".tar") and name.removesuffix(".tar") not in self._tasks:
                 self._store.remove(name)
         kept = {str(ledger_name(shard, task.fingerprint)) for shard, task in self._tasks.items()}
         for name in self.ledgers.store.names():
-            if parse_ledger_name(name) and name not in kept:
+            if name.endswith(ROWS_SUFFIX) or (parse_ledger_name(name) and name not in kept):
                 self.ledgers.store.remove(name)
         assert self.fingerprint is not None, "packed from a set that is not complete"
-        write_manifest(self._store, self.ledgers, self.fingerprint)
+        manifest = write_manifest(self._store, self.ledgers, self.fingerprint, self._buckets)
+        if len(manifest.shards) != len(self._tasks):
+            remove_manifest(self._store)
+            raise Unavailable(
+                f"{self._store.url}: ledgers vanished while they were listed: another run uses this output. Run the recipe again"
+            )
 
     def committed(self) -> dict[str, Committed]:
-        """Return the ledgers of the finished set by shard."""
-        return {name.shard: self.ledgers.committed(str(name)) for name in map(parse_ledger_name, self.ledgers.store.names()) if name}
+        """Return the ledgers of the finished set by shard, and note them for the next run; remove what killed writers left."""
+        found = {name.shard: self.ledgers.committed(str(name)) for name in map(parse_ledger_name, self.ledgers.store.names()) if name}
+        self.ledgers.save_digests()
+        self._store.clean_temporaries()
+        self.ledgers.store.clean_temporaries()
+        return found
 
-    def _planned(self) -> list[PackTask]:
-        located = [_Located(shard, s) for shard in self._parent.info.shards for s in read_chain(self._parent.chain(shard), self._options)]
-        members = member_suffixes([one.sample for one in located], self._settings)
-        columns = tuple(sorted({name for one in located for name, _ in flatten(one.sample.record)}))
-        buckets: dict[Bucket, dict[str, _Located]] = {}
-        for one in located:
-            buckets.setdefault(bucket_of(one.sample, self._settings), {})[one.sample.key] = one
-        tasks = []
-        for number, bucket in enumerate(sorted(buckets, key=repr)):
-            samples = buckets[bucket]
-            keys = shuffled(list(samples), self._settings.seed)
-            for part, chosen in enumerate(self._divided([samples[key] for key in keys])):
-                tasks.append(self._task(f"b{number:03d}-{part:06d}", chosen, members, columns))
-        return tasks
-
-    def _divided(self, samples: Sequence[_Located]) -> list[list[_Located]]:
-        """Cut a bucket into shards of the target size."""
-        limit = self._settings.shard_mib << 20
-        shards: list[list[_Located]] = []
-        room = 0
-        for one in samples:
-            size = packed_size(one.sample, self._settings)
-            full = bool(shards) and self._settings.samples_per_shard is not None and len(shards[-1]) >= self._settings.samples_per_shard
-            if not shards or size > room or full:
-                shards.append([])
-                room = limit
-            shards[-1].append(one)
-            room -= size
-        return shards
-
-    def _task(self, shard: str, chosen: Sequence[_Located], members: tuple[str, ...], columns: tuple[str, ...]) -> PackTask:
-        keys: dict[str, tuple[str, ...]] = {}
-        for one in chosen:
-            keys[one.shard] = (*keys.get(one.shard, ()), one.sample.key)
-        chains: dict[str, tuple[LedgerAt, ...]] = {name: self._parent.chain(name) for name in keys}
-        order = tuple(one.sample.key for one in chosen)
-        inputs = [shard, order, members, columns, {name: [at.digest for at in chain] for name, chain in chains.items()}]
+    def _task(self, planned: PlannedShard) -> PackTask:
+        inputs = {self._rows[name] for name in planned.files}
+        chains = [self._parent.chain(shard) for shard in sorted(inputs)]
         return PackTask(
             step=self._info.step,
-            shard=shard,
+            shard=planned.name,
             out_url=self._store.url,
-            fingerprint=shard_fingerprint(self._info.step_fingerprint, inputs),
+            fingerprint=shard_fingerprint(self._info.step_fingerprint, planned.content),
             step_fingerprint=self._info.step_fingerprint,
-            members=members,
-            columns=columns,
+            planned=planned,
             roles=self._settings.roles,
-            keys=keys,
-            order=order,
-            chains=chains,
+            tars=tuple(at.tars or at.url for at in chains[0]),
+            inputs=tuple(chain[-1].reference() for chain in chains),
             storage_options=self._options,
         )

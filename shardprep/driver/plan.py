@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
 from shardprep.driver.packing import Packing
-from shardprep.driver.state import StepState, Todo, raw_state, step_state
+from shardprep.driver.raw import raw_state
+from shardprep.driver.state import StepState, Todo, step_state
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import RAW, Gather, Recipe
 from shardprep.runtime.write import library_versions
@@ -40,7 +41,7 @@ def _step_plan(state: StepState, kind: StepKind, num_bytes: int | None, strict: 
         kind=kind,
         done=len(done),
         new=whys.count("new"),
-        stale=whys.count("stale") + whys.count("retry"),
+        stale=len(whys) - whys.count("new"),
         follows=len(state.follows),
         reasons=tuple(reasons + state.reasons()),
         num_bytes=num_bytes if num_bytes is not None else sum(committed.tar_bytes for committed in done),
@@ -72,7 +73,7 @@ def _pack_plan(packing: Packing) -> StepPlan:
         new=int(not done and not follows and not num_shards),
         stale=num_shards if not done and not follows else 0,
         follows=max(1, num_shards) if follows else 0,
-        reasons=() if done or not manifest else ("what it packs changed",),
+        reasons=packing.reasons(),
         num_bytes=sum(shard.size for shard in manifest.shards) if manifest else 0,
         seconds_estimate=None,
     )

@@ -12,9 +12,11 @@ from shardprep.driver.budget import FailureBudget
 from shardprep.driver.identity import random_models
 from shardprep.driver.model import Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import Packing
-from shardprep.driver.state import RawState, StepState, raw_state, step_state, work_settings, write_raw_info
+from shardprep.driver.raw import RawState, raw_state, write_raw_info
+from shardprep.driver.state import StepState, step_state, work_settings
 from shardprep.errors import RunFailed
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
+from shardprep.gather.outline import Outline, outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
 from shardprep.gather.select import decide, write_selection
 from shardprep.gather.settings import Pack, Select
@@ -38,7 +40,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     options = options or RunOptions()
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
-    with LocalExecutor(num_workers, settings.threads, options.stop) as executor:
+    with LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
         running = _Run(recipe, options, reporter, executor)
         running.all_steps()
     return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries))
@@ -75,7 +77,8 @@ class _Run:
         write_raw_info(raw)
         self.states[RAW] = raw.state
         tasks = [replace(self._task(raw.state, shard), entries=tuple(raw.entries[shard])) for shard in raw.state.todo]
-        self._complete(raw.state, "source", len(tasks), self.executor.run(tasks, work_on))
+        sizes = {shard: len(entries) for shard, entries in raw.entries.items()}
+        self._complete(raw.state, "source", sizes, self.executor.run(tasks, work_on))
 
     def _pass(self, step: Pass, parent: StepState) -> None:
         state = self._opened(step, parent)
@@ -83,19 +86,21 @@ class _Run:
         tasks = [
             replace(self._task(state, shard), chain=parent.chain(shard), stages=step.stages, reads=planned.reads) for shard in state.todo
         ]
-        self._complete(state, "pass", len(tasks), self.executor.run(tasks, work_on), random_models(step.stages))
+        self._complete(state, "pass", parent.num_samples(), self.executor.run(tasks, work_on), random_models(step.stages))
 
     def _select(self, step: Gather, select: Select, parent: StepState) -> None:
         state = self._opened(step, parent)
         tasks = [replace(self._task(state, shard), chain=parent.chain(shard)) for shard in state.todo]
-        self._complete(state, "select", len(tasks), _selections(select, tasks, parent, self.recipe))
+        self._complete(state, "select", parent.num_samples(), _selections(select, tasks, parent, self.recipe))
 
     def _pack(self, name: str, pack: Pack, parent: StepState) -> None:
         packing = Packing(self.recipe, name, pack, parent)
         started = time.monotonic()
         tally = _Tally()
         if not packing.is_done():
-            tasks = packing.start()
+            outlines = list(self.executor.run(packing.outline_tasks(), outline_shard))
+            _raise_failures(name, [answer for answer in outlines if isinstance(answer, ShardFailure)])
+            tasks = packing.start([answer for answer in outlines if isinstance(answer, Outline)])
             self.reporter.step_started(name, len(tasks), None)
             for packed in self.executor.run(tasks, pack_shard):
                 self._count(tally, name, packed)
@@ -127,13 +132,16 @@ class _Run:
             reuse=self.options.reuse,
         )
 
-    def _complete(self, state: StepState, kind: StepKind, num_tasks: int, answers: Iterable[Answer], random: tuple[str, ...] = ()) -> None:
-        """Take in the shards of a step as they are made; stop where too many samples fail."""
+    def _complete(
+        self, state: StepState, kind: StepKind, sizes: Mapping[str, int], answers: Iterable[Answer], random: tuple[str, ...] = ()
+    ) -> None:
+        """Take in the shards of a step as they are made; stop where too many samples fail. `sizes` are the input samples by shard."""
         started = time.monotonic()
         tally = _Tally()
-        self.reporter.step_started(state.name, num_tasks, None)
+        self.reporter.step_started(state.name, len(state.todo), sum(sizes[shard] for shard in state.todo))
         limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
-        budget = FailureBudget(state.name, state.set.store.url, limit)
+        budget = FailureBudget(state.name, state.set.store.url, limit, sum(sizes.values()))
+        state.set.save_digests()
         try:
             for shard, committed in state.seen.items():
                 if shard not in state.todo:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from shardprep.core.fingerprint import FORMAT_VERSION, digest
+from shardprep.core.fingerprint import digest
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.identity import differences, gather_identity, pass_identity, shard_fingerprint
+from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.join import Chain, chain_of
-from shardprep.shards.names import parse_ledger_name
-from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
+from shardprep.shards.names import LedgerName, parse_ledger_name
+from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info
 from shardprep.shards.store import Store
-from shardprep.sources.assign import assign_shards
-from shardprep.sources.entry import SourceEntry
-from shardprep.sources.listing import list_source
 
 
 @dataclass(frozen=True)
@@ -31,8 +26,9 @@ class Todo:
     """A shard to make."""
 
     fingerprint: str
-    why: Literal["new", "stale", "retry"]
+    why: Literal["new", "stale", "damaged", "retry"]
     retry: int = 0
+    """Number in the ledger's name, above those that stand: a name is never used twice, not for a damaged ledger either."""
 
 
 @dataclass
@@ -66,19 +62,24 @@ class StepState:
         return (self,) if self.info.kind == "base" else (*self.ancestors, self)
 
     def refresh(self, retry: bool) -> None:
-        """Find out which shards are there, from the names in the folder."""
-        names = [name for name in map(parse_ledger_name, self.set.store.names()) if name]
-        made = {name.shard for name in names}
+        """Find out which shards are there, from the names and sizes in the folder."""
+        sizes = self.set.store.names()
+        by_shard: dict[str, list[LedgerName]] = {}
+        for name in filter(None, map(parse_ledger_name, sizes)):
+            by_shard.setdefault(name.shard, []).append(name)
         for shard, inputs in self.inputs_of.items():
             if inputs is None:
                 continue
             fingerprint = shard_fingerprint(self.info.step_fingerprint, inputs)
-            own = [name for name in names if name.shard == shard and name.fingerprint == fingerprint[:8]]
+            own = [name for name in by_shard.get(shard, ()) if name.fingerprint == fingerprint[:8]]
             if not own:
-                self.todo[shard] = Todo(fingerprint, "stale" if shard in made else "new")
+                self.todo[shard] = Todo(fingerprint, "stale" if shard in by_shard else "new")
                 continue
             newest = max(own, key=lambda name: name.retry)
-            committed = self.set.committed(str(newest))
+            committed = self.set.whole(str(newest), sizes)
+            if committed is None or committed.fingerprint != fingerprint:
+                self.todo[shard] = Todo(fingerprint, "damaged", newest.retry + 1)
+                continue
             self.seen[shard] = committed
             if retry and _num_failed(committed):
                 self.todo[shard] = Todo(fingerprint, "retry", newest.retry + 1)
@@ -98,61 +99,31 @@ class StepState:
             return None
         return [state.seen[shard].digest for state in self.joined]
 
+    def num_samples(self) -> dict[str, int]:
+        """Return the number of samples that a reader of this set finds in each shard."""
+        return {shard: self.seen[shard].counts.get("output.kept", 0) for shard in self.info.shards}
+
     def reasons(self) -> list[str]:
-        """Say why shards are stale."""
-        stale = [shard for shard, todo in self.todo.items() if todo.why == "stale"]
+        """Say why shards are to be made again."""
+        whys = Counter(todo.why for todo in self.todo.values())
         lines = differences(self.was.identity, self.info.identity) if self.was else []
-        if stale and not lines:
-            lines = ["sources were added, removed or changed" if self.name == RAW else f"{self.ancestors[-1].name} changed"]
-        retried = sum(todo.why == "retry" for todo in self.todo.values())
-        return lines + ([f"{retried} shards have failures to retry"] if retried else [])
+        if whys["stale"] and not lines:
+            lines = self._why_stale()
+        if whys["damaged"]:
+            lines.append(f"damaged: {whys['damaged']} shards whose ledger cannot be read, or whose tar is missing or cut short")
+        if whys["retry"]:
+            lines.append(f"{whys['retry']} shards have failures to retry")
+        return lines
 
-
-@dataclass(frozen=True)
-class RawState:
-    """The source's own set, with the sources of each shard."""
-
-    state: StepState
-    entries: Mapping[str, Sequence[SourceEntry]]
-
-
-def raw_state(recipe: Recipe, retry: bool) -> RawState:
-    """List the source and compare it with `raw/`."""
-    store = Store(recipe.output, recipe.settings.storage_options).at(RAW)
-    was = read_info(store)
-    known = _read_assignment(store, was)
-    entries = list_source(recipe.source, exclude=(Store(recipe.output, recipe.settings.storage_options).url,))
-    assigned = assign_shards(entries, known, recipe.source.samples_per_shard, recipe.source.shard_mib << 20)
-    identity = {"format": FORMAT_VERSION, "source": "raw"}
-    info = SetInfo(
-        step=RAW,
-        kind="base",
-        step_fingerprint=digest(identity),
-        identity=identity,
-        parents=(),
-        shards=tuple(assigned),
-        assignment=was.assignment if was else None,
-    )
-    inputs = {shard: [entry.identity() for entry in entries] for shard, entries in assigned.items()}
-    state = StepState(RAW, ShardSet(store, info), was, (), inputs)
-    state.refresh(retry)
-    return RawState(state, assigned)
-
-
-def write_raw_info(raw: RawState) -> None:
-    """Write which source lies in which shard, then `set.json`."""
-    store = raw.state.set.store
-    rows = [(shard, entry.key) for shard, entries in raw.entries.items() for entry in entries]
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"shard": [shard for shard, _ in rows], "key": [key for _, key in rows]}), sink, compression="zstd")
-    name = f"assignment-{digest(rows)[:12]}.parquet"
-    old = raw.state.info.assignment
-    if old != name:
-        store.create_bytes(name, sink.getvalue())
-        raw.state.set.info = SetInfo(**{**vars(raw.state.info), "assignment": name})
-    write_info(store, raw.state.info)
-    if old and old != name:
-        store.remove(old)
+    def _why_stale(self) -> list[str]:
+        """Say why shards are stale though `set.json` says the same as the recipe: an earlier run may not have come to its end."""
+        names = [name for name in map(parse_ledger_name, self.set.store.names()) if name and name.shard in self.todo]
+        made = [self.set.readable(str(name)) for name in names if self.todo[name.shard].why == "stale"]
+        alike = [committed is not None and committed.step_fingerprint == self.info.step_fingerprint for committed in made]
+        lines = [] if all(alike) else ["made with earlier settings, which a run that did not end began to replace"]
+        if any(alike):
+            lines.append("sources were added, removed or changed" if self.name == RAW else f"{self.ancestors[-1].name} changed")
+        return lines
 
 
 def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bool) -> StepState:
@@ -175,27 +146,31 @@ def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bo
     if isinstance(step, Gather) and isinstance(step.does, Select) and step.does.is_global:
         whole = None if None in inputs.values() else inputs
         inputs = {shard: whole and [shard, whole] for shard in shards}
-    state = StepState(step.name, ShardSet(store, info), read_info(store), ancestors, inputs)
+    was = read_info(store)
+    check_kind(store, was, packs=False)
+    state = StepState(step.name, ShardSet(store, info), was, ancestors, inputs)
     state.refresh(retry)
     return state
+
+
+def check_kind(store: Store, was: SetInfo | None, *, packs: bool) -> None:
+    """Raise RecipeError where a step that packs would write over a set of another kind, or the other way round."""
+    if was is not None and (was.kind == "packed") != packs:
+        held = "a packed set" if was.kind == "packed" else "shards with ledgers"
+        raise RecipeError(f"{store.url} holds {held}, which this step would not replace; give the step another name, or delete that folder")
 
 
 def work_settings(recipe: Recipe) -> WorkSettings:
     """Return the part of a recipe's settings that workers need."""
     s = recipe.settings
-    return WorkSettings(threads=s.threads, decoder=s.decoder, on_corrupt=s.on_corrupt, memory_bytes=s.memory_bytes)
+    return WorkSettings(
+        threads=s.threads,
+        decoder=s.decoder,
+        on_corrupt=s.on_corrupt,
+        memory_bytes=s.memory_bytes,
+        timeout_seconds=s.timeout_seconds,
+    )
 
 
 def _num_failed(committed: Committed) -> int:
     return committed.counts.get("input.failed", 0) + committed.counts.get("output.failed", 0)
-
-
-def _read_assignment(store: Store, was: SetInfo | None) -> dict[str, list[str]]:
-    if was is None or was.assignment is None or was.assignment not in store.names():
-        return {}
-    with store.blob(was.assignment).open() as file:
-        table = pq.ParquetFile(file).read()
-    assigned: dict[str, list[str]] = {}
-    for shard, key in zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True):
-        assigned.setdefault(shard, []).append(key)
-    return assigned

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from shardprep.errors import ShardError
-from shardprep.gather.pack import LEDGERS
 from shardprep.gather.verify import verify_packed
-from shardprep.shards.names import SET_FILE
+from shardprep.shards.names import LEDGERS, SET_FILE
 from shardprep.shards.set import ShardSet, read_info
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set

@@ -2,73 +2,41 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
-import tempfile
+import pickle
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TypeVar
 
-from pebble import ProcessExpired, ProcessPool
+from pebble import ProcessExpired
 
-from shardprep.core.outcome import Failed
-from shardprep.errors import RunFailed, ShardError, ShardprepError, Stopped, StoreError, Unavailable
-from shardprep.runtime.journal import Call, read_journal
-from shardprep.runtime.worker import start_worker
+from shardprep.errors import RecipeError, RunFailed, ShardError, Stopped, StoreError
+from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
+from shardprep.executors.job import Job, ShardFailure, Task, with_fields
+from shardprep.executors.scratch import Scratch
+from shardprep.executors.slot import Slot
+from shardprep.runtime.inputs import remote_files, with_copies
+from shardprep.runtime.task import ShardTask
+from shardprep.runtime.worker import Problem, attempt, start_worker
+
+__all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
 
 _POLL_SECONDS = 0.2
-_ATTEMPTS = 3
+_REFUSALS = 5
 _BACK_OFF_SECONDS = 2.0
-_GO_ON = "Run the recipe again to go on"
-
-
-@dataclass(frozen=True)
-class ShardFailure:
-    """A shard that could not be made."""
-
-    shard: str
-    error: ShardprepError
-
-
-class Task(Protocol):
-    """What an executor knows of a task: a frozen dataclass with these fields, that pickles."""
-
-    @property
-    def step(self) -> str: ...
-    @property
-    def shard(self) -> str: ...
-    @property
-    def journal(self) -> str | None: ...
-    @property
-    def verdicts(self) -> Mapping[str, Failed]: ...
-    @property
-    def alone(self) -> frozenset[str]: ...
-
+_OPEN_LIMIT_SECONDS = 3600.0
+_GIVEN_UP_IN_A_ROW = 3
+"""Shards for which the surroundings fail to the end before the run stops: the others would fare no better."""
 
 T = TypeVar("T", bound=Task)
 R = TypeVar("R")
-
-
-@dataclass
-class _Job(Generic[T]):
-    """A shard on its way, with what is known of its earlier attempts."""
-
-    task: T
-    journal: str
-    attempts: int = 0
-    """Attempts that taught nothing."""
-    not_before: float = 0.0
-    deaths: Counter[str] = field(default_factory=Counter)
-    """How often each sample was alone in work when the worker died."""
-    hung: Call | None = None
-    """The call for which this executor killed the worker."""
 
 
 @dataclass
@@ -82,95 +50,139 @@ class StopSignal:
 class LocalExecutor:
     """Runs tasks on worker processes that may die, hang or run out of memory without ending the run."""
 
-    def __init__(self, num_workers: int, threads: int = 1, stop: StopSignal | None = None) -> None:
-        self._num_workers, self._threads = num_workers, threads
+    def __init__(
+        self,
+        num_workers: int,
+        threads: int = 1,
+        stop: StopSignal | None = None,
+        *,
+        tmp: str | None = None,
+        fetch_bytes: int = DEFAULT_BYTES,
+        back_off_seconds: float = _BACK_OFF_SECONDS,
+        open_limit_seconds: float = _OPEN_LIMIT_SECONDS,
+    ) -> None:
+        """`tmp` is the folder for temporary files, None for the system's; `fetch_bytes` of it may be inputs fetched ahead."""
         self._stop = stop or StopSignal()
-        self._pool: ProcessPool | None = None
-        self._scratch = tempfile.TemporaryDirectory(prefix="shardprep-")
+        self._scratch = Scratch(tmp)
+        self._fetcher = Fetcher(self._scratch.path, fetch_bytes)
+        folder = str(self._scratch.path)
+        self._slots = [Slot(start_worker, "cpu", threads, os.getpid(), folder) for _ in range(num_workers)]
+        self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
+        self._given_up_in_a_row = 0
 
     def __enter__(self) -> LocalExecutor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._pool is not None:
-            self._pool.close() if kind is None else self._pool.stop()
-            self._pool.join()
-        self._scratch.cleanup()
+        self._fetcher.close()
+        for slot in self._slots:
+            slot.stop()
+        for slot in self._slots:
+            slot.close()
+        self._scratch.close()
 
     def run(self, tasks: Iterable[T], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
         """Run `function` on each task in a worker; yield each shard as it is committed or given up.
 
-        Raises Stopped, and StoreError where the store refuses.
+        Raises Stopped, StoreError where the store refuses, and RunFailed where no shard can be made.
         """
-        jobs = deque(_Job(task, str(Path(self._scratch.name) / f"{task.step}-{task.shard}.journal")) for task in tasks)
-        running: dict[Future[R], _Job[T]] = {}
+        jobs = deque(self._job(task) for task in tasks)
+        if jobs:
+            _check_pickles(jobs[0].task)
+        running: dict[Future[R | Problem], tuple[Job[T], Slot]] = {}
         while jobs or running:
+            self._check_stop(len(jobs), len(running))
+            self._fetch_ahead(jobs)
             self._submit(jobs, running, function)
-            if not running and self._stop.finish.is_set():
-                raise Stopped(
-                    f"stopped; the shards in work were finished, {len(jobs)} are left. Run the recipe again to go on", finished=True
-                )
-            if self._stop.abandon.is_set():
-                self._give_up()
-                left = len(jobs) + len(running)
-                raise Stopped(f"stopped; {len(running)} shards in work were given up, {left} are left. {_GO_ON}", finished=False)
-            done = _finished(running)
-            for future in done:
-                answer = self._answer(future, running.pop(future), jobs)
-                if answer is not None:
-                    yield answer
-            for job in running.values():
-                _kill_if_hung(job)
+            for future in _finished(running):
+                job, slot = running.pop(future)
+                answer = self._answer(future, job, slot)
+                if answer is None:
+                    # What waits for the surroundings to recover lets the others pass.
+                    jobs.append(job) if job.not_before > time.monotonic() else jobs.appendleft(job)
+                    continue
+                self._let_go(job)
+                yield answer
+            for future, (job, _) in running.items():
+                if job.hung is None and (call := job.overdue(self._open_limit_seconds)):
+                    job.hung = call
+                    future.cancel()
 
-    def _submit(self, jobs: deque[_Job[T]], running: dict[Future[R], _Job[T]], function: Callable[[T], R]) -> None:
-        # One more than there are workers, so that none waits for the next poll.
-        for _ in range(len(jobs)):
-            if len(running) > self._num_workers or self._stop.finish.is_set():
-                return
-            job = jobs.popleft()
-            if job.not_before > time.monotonic():
-                jobs.append(job)
+    def _job(self, task: T) -> Job[T]:
+        job = Job(task, str(self._scratch.path / f"{task.step}-{task.shard}.journal"))
+        if isinstance(task, ShardTask):
+            job.remote = self._fetcher.fitting(remote_files(task))
+        return job
+
+    def _check_stop(self, num_waiting: int, num_running: int) -> None:
+        if self._stop.abandon.is_set():
+            left = num_waiting + num_running
+            raise Stopped(
+                f"stopped; {num_running} shards in work were given up, {left} are left. Run the recipe again to go on", finished=False
+            )
+        if self._stop.finish.is_set() and not num_running:
+            raise Stopped(
+                f"stopped; the shards in work were finished, {num_waiting} are left. Run the recipe again to go on", finished=True
+            )
+
+    def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
+        """Begin to fetch what the next tasks read, one for each worker."""
+        for job in list(jobs)[: len(self._slots)]:
+            if job.remote and job.fetched is None and isinstance(job.task, ShardTask):
+                job.fetched = self._fetcher.begin(job.remote, job.task.storage_options)
+
+    def _submit(self, jobs: deque[Job[T]], running: dict[Future[R | Problem], tuple[Job[T], Slot]], function: Callable[[T], R]) -> None:
+        busy = {id(slot) for _, slot in running.values()}
+        for slot in self._slots:
+            if id(slot) in busy or self._stop.finish.is_set():
                 continue
+            now = time.monotonic()
+            job = next((job for job in jobs if job.not_before <= now and job.is_fetched), None)
+            if job is None:
+                return
+            jobs.remove(job)
             Path(job.journal).unlink(missing_ok=True)
             job.hung = None
-            running[self._workers().schedule(function, args=(_with(job.task, journal=job.journal),))] = job
+            running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
 
-    def _workers(self) -> ProcessPool:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            arguments = ("cpu", self._threads, os.getpid())
-            self._pool = ProcessPool(self._num_workers, initializer=start_worker, initargs=arguments, context=context)
-        return self._pool
+    def _prepared(self, job: Job[T]) -> T:
+        task = with_fields(job.task, journal=job.journal)
+        if job.fetched is None or not isinstance(task, ShardTask):
+            return task
+        return with_fields(task, **with_copies(task, job.fetched.copies))
 
-    def _give_up(self) -> None:
-        if self._pool is not None:
-            self._pool.stop()
-
-    def _answer(self, future: Future[R], job: _Job[T], jobs: deque[_Job[T]]) -> R | ShardFailure | None:
-        """Return what came of one attempt, or None where the job goes back to be tried again."""
+    def _answer(self, future: Future[R | Problem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
+        """Return what came of one attempt, or None where it is to be made again."""
         try:
-            return future.result()
-        except StoreError:
-            raise
-        except ShardError as error:
-            return ShardFailure(job.task.shard, error)
-        except Unavailable as error:
-            job.not_before = time.monotonic() + _BACK_OFF_SECONDS * 2**job.attempts
-            return _again(job, jobs, error)
-        except ProcessExpired as error:
-            if _learn(job, error.exitcode):
-                jobs.appendleft(job)
-                return None
-            return _again(job, jobs, RunFailed(f"the worker died ({_exit_words(error.exitcode)}) outside any stage"))
-        except ShardprepError as error:
-            return ShardFailure(job.task.shard, error)
+            answer = future.result()
+        except (ProcessExpired, CancelledError, BrokenProcessPool) as error:
+            # A process that dies may hold a lock of its pool.
+            slot.close()
+            return job.died(error.exitcode if isinstance(error, ProcessExpired) else None)
+        if not isinstance(answer, Problem):
+            self._given_up_in_a_row = 0
+            return answer
+        if answer.kind == "unavailable":
+            return self._refused(job, slot, answer)
+        return _failure(job, answer)
 
+    def _refused(self, job: Job[T], slot: Slot, problem: Problem) -> ShardFailure | None:
+        """Let a job wait before it is tried again, in another process: the device may be lost to this one."""
+        slot.close()
+        job.not_before = time.monotonic() + self._back_off_seconds * 2**job.refusals
+        job.refusals += 1
+        if job.refusals < _REFUSALS:
+            return None
+        error = RunFailed(f"shard {job.task.shard} of {job.task.step} was tried {job.refusals} times: {problem.message}")
+        self._given_up_in_a_row += 1
+        if self._given_up_in_a_row >= _GIVEN_UP_IN_A_ROW:
+            raise error
+        return ShardFailure(job.task.shard, error)
 
-def _finished(running: Mapping[Future[R], _Job[T]]) -> set[Future[R]]:
-    if running:
-        return wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
-    time.sleep(_POLL_SECONDS)
-    return set()
+    def _let_go(self, job: Job[T]) -> None:
+        Path(job.journal).unlink(missing_ok=True)
+        if job.fetched is not None:
+            self._fetcher.drop(job.fetched)
 
 
 def default_workers(threads: int) -> int:
@@ -178,58 +190,37 @@ def default_workers(threads: int) -> int:
     return max(1, len(os.sched_getaffinity(0)) // threads)
 
 
-def _with(task: T, **changes: Any) -> T:
-    return replace(task, **changes)  # type: ignore[type-var]  # every task is a dataclass, which a protocol cannot say
+def _check_pickles(task: Task) -> None:
+    """Raise RecipeError where a task cannot be sent to a worker: what differs between tasks are names, which can."""
+    try:
+        pickle.dumps(task)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise RecipeError(
+            f"{task.step}: its stages cannot be sent to a worker ({error}). Define them at the top of a module or script, "
+            "with settings that pickle"
+        ) from error
 
 
-def _again(job: _Job[T], jobs: deque[_Job[T]], error: ShardprepError) -> ShardFailure | None:
-    job.attempts += 1
-    if job.attempts >= _ATTEMPTS:
-        return ShardFailure(job.task.shard, RunFailed(f"shard {job.task.shard} of {job.task.step} failed {job.attempts} times: {error}"))
-    jobs.appendleft(job)
-    return None
+def _finished(running: dict[Future[R], tuple[Job[T], Slot]]) -> set[Future[R]]:
+    if running:
+        return wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED).done
+    time.sleep(_POLL_SECONDS)
+    return set()
 
 
-def _learn(job: _Job[T], exit_code: int) -> bool:
-    """Take from the journal which samples were in work when the worker died; return whether that says anything."""
-    _, calls = read_journal(job.journal)
-    if job.hung is not None:
-        calls = [call for call in calls if call.keys == job.hung.keys] or [job.hung]
-    keys = sorted({key for call in calls for key in call.keys} - job.task.verdicts.keys())
-    if not keys:
-        return False
-    if len(keys) == 1 and keys[0] in job.task.alone:
-        # It was alone both times: the suspicion of the first death is the verdict of the second.
-        call = next(call for call in calls if keys[0] in call.keys)
-        verdict = _verdict(call, job.hung is not None, exit_code)
-        job.task = _with(job.task, verdicts={**job.task.verdicts, keys[0]: verdict})
-        return True
-    job.deaths.update(keys)
-    if max(job.deaths.values()) > _ATTEMPTS:
-        return False
-    job.task = _with(job.task, alone=job.task.alone | set(keys))
-    return True
+def _failure(job: Job[T], problem: Problem) -> ShardFailure:
+    """Return the failure of a shard; raise what stops the run."""
+    cause = WorkerTraceback(problem.traceback)
+    if problem.kind == "store":
+        raise StoreError(problem.message) from cause
+    if problem.kind == "stage":
+        raise RunFailed(f"{job.task.step}: {problem.message}") from cause
+    if problem.kind == "shard":
+        return ShardFailure(job.task.shard, ShardError(problem.message))
+    error = RunFailed(f"shard {job.task.shard} of {job.task.step}: {problem.message}")
+    error.__cause__ = cause
+    return ShardFailure(job.task.shard, error)
 
 
-def _verdict(call: Call, was_hung: bool, exit_code: int) -> Failed:
-    if was_hung:
-        return Failed("timed-out", f"{call.stage}: gave no answer within {call.limit_seconds:g} s")
-    return Failed(
-        "worker-died", f"{call.stage}: the worker process died ({_exit_words(exit_code)}), twice, while it had only this sample in work"
-    )
-
-
-def _exit_words(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    words = f"signal {signal.Signals(-exit_code).name}"
-    return f"{words}, perhaps for want of memory" if -exit_code == signal.SIGKILL else words
-
-
-def _kill_if_hung(job: _Job[T]) -> None:
-    pid, calls = read_journal(job.journal)
-    now = time.monotonic()
-    overdue = [call for call in calls if now - call.started > call.limit_seconds]
-    if pid and overdue and job.hung is None:
-        job.hung = overdue[0]
-        os.kill(pid, signal.SIGKILL)
+class WorkerTraceback(Exception):
+    """Where in a worker an error was raised, as text."""

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
-from shardprep.core.tensors import read_header
 from shardprep.errors import ShardError
-from shardprep.shards.ledger import Ledger
+from shardprep.shards.columns import leaf_names
+from shardprep.shards.ledger import ROW_TYPES, footer_of, read_table
 from shardprep.shards.names import parse_ledger_name
 from shardprep.shards.set import ShardSet
-from shardprep.shards.store import Store
+from shardprep.shards.store import NewFile, Store
 
 MANIFEST_FILE = "manifest.json"
 INDEX_FILE = "index.parquet"
 
-_TENSOR = pa.struct(
-    [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("offset", pa.int64()), ("num_bytes", pa.int64())]
-)
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
-INDEX_SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.string()), ("members", pa.list_(_MEMBER)), ("tensors", pa.list_(_TENSOR))])
-"""One row per sample in the order of the shards; offsets are in bytes from the start of the tar, tensors named role/tensor."""
+INDEX_SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.string()), ("members", pa.list_(_MEMBER)), ("tensors", ROW_TYPES["tensors"])])
+"""One row per sample in the order of the shards, a row group per shard; offsets are in bytes from the start of the tar, tensors named
+role/tensor."""
+
+_RANDOM = "RANDOM MODEL"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,8 @@ class Manifest:
     dataset_digest: str
     """Digest of what it holds: the names and sha256 of its tars and of its index."""
     shards: tuple[PackedTar, ...]
+    buckets: Mapping[str, Any]
+    """What all samples of a bucket have in common, by its name: media suffixes, tensors with dtype and shape, width and height, values."""
     index: Mapping[str, Any]
     num_samples: int
     members: tuple[str, ...]
@@ -60,17 +62,30 @@ class Manifest:
     format: int = field(default=FORMAT_VERSION)
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What the ledger of a packed shard says, as the index and the manifest have it."""
+
+    tar: PackedTar
+    index: pa.Table
+    suffixes: frozenset[str]
+    random_models: frozenset[str]
+
+
 def read_manifest(store: Store) -> Manifest | None:
     """Return the manifest, or None where there is none."""
     if MANIFEST_FILE not in store.names():
         return None
     try:
         values = json.loads(store.read(MANIFEST_FILE))
-        shards = tuple(PackedTar(**shard) for shard in values["shards"])
-        lists = {name: tuple(values[name]) for name in ("members", "random_models")}
-        return Manifest(**{**values, **lists, "shards": shards})
+        version = values["format"]
+        if version == FORMAT_VERSION:
+            shards = tuple(PackedTar(**shard) for shard in values["shards"])
+            lists = {name: tuple(values[name]) for name in ("members", "random_models")}
+            return Manifest(**{**values, **lists, "shards": shards})
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{store.url}/{MANIFEST_FILE} cannot be read ({error!r}). Delete it and run the recipe again") from error
+    raise ShardError(f"{store.url}/{MANIFEST_FILE} has format {version}; this version of shardprep reads {FORMAT_VERSION}. Pack again")
 
 
 def remove_manifest(store: Store) -> None:
@@ -78,32 +93,28 @@ def remove_manifest(store: Store) -> None:
     store.remove(MANIFEST_FILE)
 
 
-def write_manifest(store: Store, ledgers: ShardSet, fingerprint: str) -> Manifest:
-    """Write the index from the ledgers of the set, then the manifest."""
-    names = sorted(name for name in ledgers.store.names() if parse_ledger_name(name))
-    shards: list[PackedTar] = []
-    rows: list[dict[str, Any]] = []
-    random: set[str] = set()
+def write_manifest(store: Store, ledgers: ShardSet, fingerprint: str, buckets: Mapping[str, Any]) -> Manifest:
+    """Write the index from the ledgers of the set, shard by shard, then the manifest."""
+    tars: list[PackedTar] = []
     suffixes: set[str] = set()
-    for name in names:
-        ledger = ledgers.ledger(name)
-        tar = ledger.footer.tar
-        assert tar is not None, f"packed shard {name} without a tar"
-        bucket = tar.name.partition("-")[0]
-        shards.append(PackedTar(name=tar.name, size=tar.size, sha256=tar.sha256, num_samples=len(ledger.outputs), bucket=bucket))
-        rows += index_rows(store, ledger)
-        random |= _random(ledger)
-        suffixes |= {member.suffix for row in ledger.outputs for member in row.members}
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, INDEX_SCHEMA), sink, compression="zstd")
-    store.replace_bytes(INDEX_FILE, sink.getvalue())
-    index = {"name": INDEX_FILE, "size": len(sink.getvalue()), "sha256": hashlib.sha256(sink.getvalue()).hexdigest()}
+    random: set[str] = set()
+    with store.create(INDEX_FILE) as file:
+        sink = _Hashed(file)
+        with pq.ParquetWriter(pa.PythonFile(sink, "w"), INDEX_SCHEMA, compression="zstd") as writer:
+            for name in sorted(name for name in ledgers.store.names() if parse_ledger_name(name)):
+                contents = read_contents(ledgers.store, name)
+                tars.append(contents.tar)
+                suffixes |= contents.suffixes
+                random |= contents.random_models
+                writer.write_table(contents.index, row_group_size=max(1, len(contents.index)))
+        file.commit(replace=True)
     manifest = Manifest(
         fingerprint=fingerprint,
-        dataset_digest=digest([[shard.name, shard.sha256] for shard in shards] + [index["sha256"]]),
-        shards=tuple(shards),
-        index=index,
-        num_samples=len(rows),
+        dataset_digest=dataset_digest(tars, sink.sha256),
+        shards=tuple(tars),
+        buckets=buckets,
+        index={"name": INDEX_FILE, "size": sink.size, "sha256": sink.sha256},
+        num_samples=sum(tar.num_samples for tar in tars),
         members=tuple(sorted(suffixes)),
         random_models=tuple(sorted(random)),
     )
@@ -111,28 +122,84 @@ def write_manifest(store: Store, ledgers: ShardSet, fingerprint: str) -> Manifes
     return manifest
 
 
-def index_rows(store: Store, ledger: Ledger) -> list[dict[str, Any]]:
-    """Return the rows of the index for one shard; reads the header of every tensor file in its tar."""
-    tar = ledger.footer.tar
-    assert tar is not None, "a packed shard has a tar"
-    rows = []
-    for row in ledger.outputs:
-        members = [{"suffix": m.suffix, "offset": m.offset, "size": m.size, "crc32": m.crc32} for m in row.members]
-        tensors = []
-        for member in row.members:
-            if not member.suffix.endswith(".safetensors"):
-                continue
-            role = member.suffix.partition(".")[0]
-            for name, tensor in read_header(store.blob(tar.name, member.offset, member.size)).items():
-                place = {"offset": member.offset + tensor.start, "num_bytes": tensor.end - tensor.start}
-                tensors.append({"name": f"{role}/{name}", "dtype": tensor.dtype, "shape": list(tensor.shape), **place})
-        rows.append({"key": row.key, "shard": tar.name, "members": members, "tensors": tensors})
-    return rows
+def dataset_digest(tars: list[PackedTar], index_sha256: str) -> str:
+    """Return the digest of what a packed set holds."""
+    return digest([[tar.name, tar.sha256] for tar in tars] + [index_sha256])
 
 
-def _random(ledger: Ledger) -> set[str]:
-    """Return the scorers in the records that say that their weights were random."""
+def read_contents(ledgers: Store, name: str) -> Contents:
+    """Return what one ledger of a packed set says."""
+    where = f"{ledgers.url}/{name}"
+    table = read_table(ledgers.blob(name), where)
+    footer = footer_of(table, where)
+    if footer.tar is None:
+        raise ShardError(f"{where} is no ledger of a packed shard: it names no tar. Delete it and run the recipe again")
+    rows = table.filter(pc.equal(table["role"], "output")).combine_chunks()
+    tar = PackedTar(
+        name=footer.tar.name,
+        size=footer.tar.size,
+        sha256=footer.tar.sha256,
+        num_samples=len(rows),
+        bucket=footer.tar.name.partition("-")[0],
+    )
+    members = _only_chunk(rows["members"])
+    fields = members.flatten()
+    suffixes = frozenset(pc.unique(fields.field("suffix")).to_pylist())
+    return Contents(tar, _index(rows, members, tar.name), suffixes, _random_models(rows))
+
+
+def _index(rows: pa.Table, members: pa.ListArray, tar: str) -> pa.Table:
+    fields = [members.values.field(_MEMBER.field(i).name) for i in range(_MEMBER.num_fields)]
+    kept = pa.ListArray.from_arrays(members.offsets, pa.StructArray.from_arrays(fields, fields=list(_MEMBER)))
+    has_tensors = "tensors" in rows.column_names
+    tensors = rows["tensors"] if has_tensors else pa.array([[]] * len(rows), ROW_TYPES["tensors"])
+    return pa.table([rows["key"], pa.array([tar] * len(rows), pa.string()), kept, tensors], schema=INDEX_SCHEMA)
+
+
+def _random_models(rows: pa.Table) -> frozenset[str]:
+    """Return the scorers and models in the records that say that their weights were random."""
     found: set[str] = set()
-    for row in ledger.outputs:
-        found |= {str(value) for value in (row.record.get("scorers") or {}).values() if "RANDOM MODEL" in str(value)}
-    return found
+    for leaf in leaf_names(rows.drop_columns([name for name in rows.column_names if name in ROW_TYPES]).schema):
+        if leaf.startswith("scorers.") or leaf.endswith(".model"):
+            first, *path = leaf.split(".")
+            values = _only_chunk(rows[first])
+            values = pc.struct_field(values, path) if path else values
+            if pa.types.is_string(values.type):
+                found |= {text for text in pc.unique(values).to_pylist() if text and _RANDOM in text}
+    return frozenset(found)
+
+
+def _only_chunk(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+class _Hashed:
+    """A new file that counts and hashes what is written to it."""
+
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+        self.closed = False
+
+    @property
+    def sha256(self) -> str:
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self.size
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        # The file is closed by whoever commits it.
+        self.closed = True

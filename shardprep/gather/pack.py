@@ -1,43 +1,42 @@
-"""Pack: whole samples copied into shuffled training shards of a target size, one tensor shape per shard."""
+"""Pack: whole samples copied into one training shard, every sample with the same members, tensors aligned."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from shardprep.core.blob import BytesBlob, read_blob
-from shardprep.core.fingerprint import canonical_json, digest
+from zlib_ng import zlib_ng
+
+from shardprep.core.blob import Blob, BytesBlob, read_blob
+from shardprep.core.fingerprint import canonical_json
 from shardprep.core.outcome import Failed
-from shardprep.core.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES, Member, Sample
-from shardprep.core.tensors import align_header, empty_tensor_file, read_header
-from shardprep.gather.settings import Pack
-from shardprep.shards.join import LedgerAt, read_chain
-from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, TarRef, count_rows, encode_ledger, read_footer, shard_digest
-from shardprep.shards.names import ledger_name, parse_ledger_name
+from shardprep.core.sample import RECORD_SUFFIX, Member
+from shardprep.core.tensors import TensorInfo, align_header, read_header
+from shardprep.errors import ShardError, StoreError
+from shardprep.gather.outline import ALIGNMENT, TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
+from shardprep.gather.planning import PlannedShard
+from shardprep.shards.columns import ARROW_TYPES
+from shardprep.shards.join import MemberAt
+from shardprep.shards.ledger import (
+    Footer,
+    InputRef,
+    InputRow,
+    Ledger,
+    OutputRow,
+    PlacedTensor,
+    TarRef,
+    count_rows,
+    encode_ledger,
+    read_footer,
+    shard_digest,
+)
+from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
+from shardprep.shards.packed_record import pack_record
+from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
-from shardprep.shards.tar import TarWriter
-
-LEDGERS = "ledgers"
-"""The subfolder of a packed set that holds its ledgers, so that loaders which glob the folder see tars only."""
-
-VARYING_ROLES = frozenset({"t5", "ar", "scene", "text"})
-"""Roles whose length differs from sample to sample; they do not decide the shape of a shard."""
-
-TAR_BLOCK = 512
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """What is equal in all samples of a shard."""
-
-    media: tuple[tuple[str, str], ...]
-    """(role, suffix) of videos and pictures, in the order of their roles."""
-    shapes: tuple[tuple[str, str, tuple[int, ...]], ...]
-    """(role/tensor, dtype, shape) of every tensor of fixed shape."""
-    values: tuple[Any, ...]
-    """Values of the columns in `bucket_by`, and width and height of the media."""
+from shardprep.shards.tar import Placed, TarWriter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,16 +48,13 @@ class PackTask:
     out_url: str
     fingerprint: str
     step_fingerprint: str
-    members: tuple[str, ...]
-    """Suffixes that every sample has, in this order; absent ones are written empty."""
-    columns: tuple[str, ...]
-    """Columns that every record has; absent ones are null."""
+    planned: PlannedShard
     roles: tuple[str, ...] | None
     """Roles that are packed; None: all."""
-    keys: Mapping[str, tuple[str, ...]]
-    """Keys to take from each input shard."""
-    order: tuple[str, ...]
-    chains: Mapping[str, tuple[LedgerAt, ...]]
+    tars: tuple[str, ...]
+    """The folders of the tars of the sets that are joined, base first."""
+    inputs: tuple[InputRef, ...]
+    """The shards that samples are taken from."""
     storage_options: Mapping[str, Any] | None = None
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     alone: frozenset[str] = frozenset()
@@ -74,49 +70,44 @@ class PackedShard:
     worked_on: int
     seconds: Mapping[str, float] = field(default_factory=dict)
     adopted: bool = False
+    """Whether another run committed it first."""
 
 
-def bucket_of(sample: Sample, settings: Pack) -> Bucket:
-    """Return the bucket of a sample; reads the headers of its tensor files."""
-    roles = _packed_roles(sample, settings)
-    media = tuple((role, m.suffix) for role, m in sorted(roles.items()) if m.suffix.rsplit(".", 1)[-1] in VIDEO_SUFFIXES | IMAGE_SUFFIXES)
-    shapes = [
-        (f"{role}/{name}", tensor.dtype, tensor.shape)
-        for role, member in sorted(roles.items())
-        if member.suffix.endswith(".safetensors") and role not in VARYING_ROLES
-        for name, tensor in sorted(read_header(member.blob).items())
-    ]
-    size = (sample.get("media.width"), sample.get("media.height")) if media else ()
-    return Bucket(media, tuple(shapes), (*size, *(sample.get(column) for column in settings.bucket_by)))
+@dataclass(frozen=True)
+class _Packed:
+    """A member as it is written, with its tensors."""
 
-
-def packed_size(sample: Sample, settings: Pack) -> int:
-    """Return about how many bytes the sample takes in a tar."""
-    sizes = [member.blob.size for member in _packed_roles(sample, settings).values()]
-    sizes.append(len(canonical_json(sample.record)))
-    return sum(TAR_BLOCK + -(-size // TAR_BLOCK) * TAR_BLOCK for size in sizes)
-
-
-def shuffled(keys: Sequence[str], seed: int | None) -> list[str]:
-    """Return the keys in the order of a hash of seed and key, or sorted where there is no seed; no library's generator decides."""
-    return sorted(keys) if seed is None else sorted(keys, key=lambda key: (digest([seed, key]), key))
-
-
-def member_suffixes(samples: Sequence[Sample], settings: Pack) -> tuple[str, ...]:
-    """Return the suffixes of tensor and text members that any sample has: every packed sample gets them all."""
-    found = {m.suffix for sample in samples for m in _packed_roles(sample, settings).values() if _is_fillable(m.suffix)}
-    if any(sample.get("caption.text") for sample in samples) and (settings.roles is None or "text" in settings.roles):
-        found.add("txt")
-    return tuple(sorted(found))
+    member: Member
+    tensors: Mapping[str, TensorInfo] = field(default_factory=dict)
 
 
 def pack_shard(task: PackTask) -> PackedShard:
-    """Write one training shard and its ledger."""
-    samples: dict[str, Sample] = {}
-    for shard, chain in task.chains.items():
-        wanted = set(task.keys[shard])
-        samples |= {sample.key: sample for sample in read_chain(chain, task.storage_options) if sample.key in wanted}
+    """Write one training shard and its ledger, whose creation is the commit; ShardError where an input shard is damaged."""
     store = Store(task.out_url, task.storage_options)
+    if standing := _standing(task, store):
+        return standing
+    try:
+        return _write(task, store)
+    except (ShardError, StoreError):
+        # Another run that was first has taken away the rows, as the set is whole.
+        if standing := _standing(task, store):
+            return standing
+        raise
+
+
+def _standing(task: PackTask, store: Store) -> PackedShard | None:
+    """Return the shard where it is there already."""
+    ledgers = store.at(LEDGERS)
+    name = str(ledger_name(task.shard, task.fingerprint))
+    if name not in ledgers.names():
+        return None
+    footer = read_footer(ledgers.blob(name), f"{ledgers.url}/{name}")
+    if footer.tar is None or store.names().get(footer.tar.name) != footer.tar.size:
+        return None
+    return PackedShard(shard=task.shard, committed=Committed.from_footer(name, footer), worked_on=0, adopted=True)
+
+
+def _write(task: PackTask, store: Store) -> PackedShard:
     ledgers = store.at(LEDGERS)
     # The tar has a plain name and is replaced, so no ledger of another content may stand beside it.
     for name in ledgers.names():
@@ -124,64 +115,94 @@ def pack_shard(task: PackTask) -> PackedShard:
             ledgers.remove(name)
     rows: list[OutputRow] = []
     with store.create() as file:
-        tar = TarWriter(file)
-        for key in task.order:
-            sample = samples[key]
-            placed = tuple(tar.add(key, member) for member in _whole(sample, task))
-            rows.append(OutputRow(key=key, parent=key, fate="kept", record=sample.record, members=placed))
+        tar = TarWriter(file, task.shard)
+        for row in _rows(task, ledgers):
+            placed: list[Placed] = []
+            tensors: list[PlacedTensor] = []
+            for packed in _whole(row, task):
+                with refusals(f"copying {row.key}.{packed.member.suffix} into {task.shard}.tar"):
+                    at = tar.add(row.key, packed.member)
+                placed.append(at)
+                tensors += _placed_tensors(packed, at.offset)
+            rows.append(
+                OutputRow(key=row.key, parent=row.key, fate="kept", record=row.record, members=tuple(placed), tensors=tuple(tensors))
+            )
         done = tar.close()
         file.commit(f"{task.shard}.tar", replace=True)
-    return _commit(task, ledgers, rows, TarRef(name=f"{task.shard}.tar", sha256=done.sha256, size=done.size))
+    return _commit(task, ledgers, tuple(rows), TarRef(name=f"{task.shard}.tar", sha256=done.sha256, size=done.size))
 
 
-def _commit(task: PackTask, ledgers: Store, rows: Sequence[OutputRow], tar: TarRef) -> PackedShard:
-    inputs = [InputRow(key=row.key, fate="kept", into=(row.key,)) for row in rows]
+def _commit(task: PackTask, ledgers: Store, rows: tuple[OutputRow, ...], tar: TarRef) -> PackedShard:
+    inputs = tuple(InputRow(key=row.key, fate="kept", into=(row.key,)) for row in rows)
     footer = Footer(
         step=task.step,
         shard=task.shard,
         fingerprint=task.fingerprint,
         step_fingerprint=task.step_fingerprint,
         digest=shard_digest(inputs, rows, tar),
-        inputs=tuple(at.reference() for chain in task.chains.values() for at in chain),
+        inputs=task.inputs,
         tar=tar,
         counts=count_rows(inputs, rows),
     )
     name = str(ledger_name(task.shard, task.fingerprint))
-    if not ledgers.create_bytes(name, encode_ledger(Ledger(tuple(inputs), tuple(rows), footer), {})):
-        footer = read_footer(ledgers.blob(name), name)
-    return PackedShard(shard=task.shard, committed=Committed.from_footer(name, footer), worked_on=len(rows))
+    types = {column: kind for column, kind in task.planned.schema.columns if kind in ARROW_TYPES}
+    mine = ledgers.create_bytes(name, encode_ledger(Ledger(inputs, rows, footer), types))
+    if not mine:
+        footer = read_footer(ledgers.blob(name), f"{ledgers.url}/{name}")
+    return PackedShard(shard=task.shard, committed=Committed.from_footer(name, footer), worked_on=len(rows), adopted=not mine)
 
 
-def _whole(sample: Sample, task: PackTask) -> list[Member]:
-    """Return the sample's members in the order of the set, record first, absent ones empty, tensors aligned."""
-    record = {column: sample.get(column) for column in task.columns}
-    members = [Member("json", BytesBlob(canonical_json(Sample("", {}).with_columns(record).record).encode()))]
-    own = {member.suffix: member for role, member in sample.members.items() if task.roles is None or role in task.roles}
-    if "txt" in task.members and "txt" not in own:
-        own["txt"] = Member("txt", BytesBlob((sample.get("caption.text") or "").encode()))
-    media = [suffix for suffix in sorted(own) if not _is_fillable(suffix)]
-    for suffix in sorted([*task.members, *media]):
-        members.append(_aligned(own[suffix]) if suffix in own else _empty(suffix))
-    return members
+def _rows(task: PackTask, ledgers: Store) -> Iterator[PackRow]:
+    for file, offset, length in task.planned.places.tolist():
+        name = task.planned.files[file]
+        with refusals(f"reading {ledgers.url}/{name}"):
+            line = read_blob(ledgers.blob(name, offset, length))
+        yield from_line(line)
 
 
-def _aligned(member: Member) -> Member:
-    if not member.suffix.endswith(".safetensors"):
-        return member
-    tensors = read_header(member.blob)
-    if all(tensor.start % 64 == 0 for tensor in list(tensors.values())[:1]):
-        return member
-    return replace(member, blob=BytesBlob(align_header(read_blob(member.blob))), crc32=None, sha256=None)
+def _whole(row: PackRow, task: PackTask) -> Iterator[_Packed]:
+    """Yield the sample's members in the order of the set, record first, absent ones empty, tensors aligned."""
+    record = pack_record(row.record, task.planned.schema)
+    yield _Packed(Member(RECORD_SUFFIX, BytesBlob(canonical_json(record).encode())))
+    own = row.packed(task.roles)
+    text = row.text(task.roles)
+    for suffix in sorted({*task.planned.members, *own}):
+        if suffix in own:
+            yield _copied(row, own[suffix], task)
+        elif suffix == TEXT_SUFFIX and text is not None:
+            yield _Packed(Member(suffix, BytesBlob(text.encode())))
+        else:
+            assert is_fillable(suffix), f"{suffix} of {row.key} cannot stand empty"
+            yield _new(suffix, empty_member(suffix))
 
 
-def _empty(suffix: str) -> Member:
-    role = suffix.partition(".")[0]
-    return Member(suffix, BytesBlob(empty_tensor_file(role) if suffix.endswith(".safetensors") else b""))
+def _copied(row: PackRow, at: MemberAt, task: PackTask) -> _Packed:
+    placed = at.placed
+    blob = Store(task.tars[at.depth], task.storage_options).blob(at.tar, placed.offset, placed.size)
+    member = Member(placed.suffix, blob, placed.crc32, placed.sha256)
+    tensors = row.tensors.get(member.role, {})
+    if min((tensor.start for tensor in tensors.values()), default=0) % ALIGNMENT:
+        return _new(placed.suffix, align_header(_checked(row.key, at, task, blob)))
+    return _Packed(member, tensors)
 
 
-def _is_fillable(suffix: str) -> bool:
-    return suffix.rsplit(".", 1)[-1] not in VIDEO_SUFFIXES | IMAGE_SUFFIXES
+def _checked(key: str, at: MemberAt, task: PackTask, blob: Blob) -> bytes:
+    """Return the bytes of a member that is not copied as it is; those that are copied are checked by the tar writer."""
+    with refusals(f"reading {task.tars[at.depth]}/{at.tar}"):
+        data = read_blob(blob)
+    if zlib_ng.crc32(data) != at.placed.crc32:
+        where = f"{task.tars[at.depth]}/{at.tar}: {key}.{at.placed.suffix}"
+        raise ShardError(f"{where} does not have the crc32 that its ledger says; the shard is damaged, make it again")
+    return data
 
 
-def _packed_roles(sample: Sample, settings: Pack) -> dict[str, Member]:
-    return {role: member for role, member in sample.members.items() if settings.roles is None or role in settings.roles}
+def _new(suffix: str, data: bytes) -> _Packed:
+    blob = BytesBlob(data)
+    return _Packed(Member(suffix, blob), read_header(blob) if suffix.endswith(".safetensors") else {})
+
+
+def _placed_tensors(packed: _Packed, offset: int) -> Iterator[PlacedTensor]:
+    role = packed.member.role
+    for name, tensor in packed.tensors.items():
+        place = {"offset": offset + tensor.start, "num_bytes": tensor.end - tensor.start}
+        yield PlacedTensor(name=f"{role}/{name}", dtype=tensor.dtype, shape=tensor.shape, **place)

@@ -21,6 +21,9 @@ MAX_PIXELS = 16384 * 16384 // 4
 
 _READ_BYTES = 1 << 17
 
+# Data opens nothing: ffmpeg takes a text for a list of files to read (ffconcat) or for an address to listen on (SDP).
+_NO_PROTOCOL = "none"
+
 
 class DecodeError(ShardprepError):
     """A video cannot be read. `reason` is kebab-case and can be counted; the message holds the decoder's own words."""
@@ -61,10 +64,9 @@ def decoder_words(error: av.error.FFmpegError) -> str:
 
 
 def _open(file: object, max_pixels: int) -> InputContainer:
+    options = {"max_pixels": str(max_pixels), "threads": "1", "protocol_whitelist": _NO_PROTOCOL}
     try:
-        return av.open(
-            file, mode="r", metadata_errors="replace", buffer_size=_READ_BYTES, options={"max_pixels": str(max_pixels), "threads": "1"}
-        )
+        return av.open(file, mode="r", metadata_errors="replace", buffer_size=_READ_BYTES, options=options)
     except av.error.FFmpegError as error:
         raise DecodeError("not-a-video", f"no container that ffmpeg can read, or one cut short: {error.strerror}") from error
 

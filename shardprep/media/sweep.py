@@ -81,7 +81,7 @@ class Sweep:
             return self._timeline
         cut_short = decoded[-1] != self._timeline.pts[-1]
         end = decoded[-1] + max(1, self._last.frame.duration) if cut_short else self._timeline.end_pts
-        return replace(self._timeline, pts=decoded, end_pts=end, keyframes=(), key_times=(), is_timed=False, can_seek=False)
+        return replace(self._timeline, pts=decoded, end_pts=end, keyframes=(), is_timed=False, can_seek=False)
 
     def _time_of(self, frame: VideoFrame, index: int) -> int:
         if self._timeline.is_timed and frame.pts is not None:
@@ -99,9 +99,10 @@ class Sweep:
 
     def _frames_from(self, key: int | None) -> Iterator[Decoded]:
         """Yield frames from a key frame on, or from the start, by their times where the timeline has true ones."""
-        if key is not None:
-            self._container.seek(self._timeline.key_times[key], stream=self._stream)
         first = 0 if key is None else self._timeline.keyframes[key]
+        if key is not None:
+            # A time of presentation: mov and mp4 turn it into one of decoding themselves.
+            self._container.seek(self._timeline.pts[first], stream=self._stream)
         known = {pts: i for i, pts in enumerate(self._timeline.pts)} if self._timeline.is_timed else None
         for count, frame in enumerate(self._frames(has_started=key is not None)):
             index = count if known is None else known.get(frame.pts) if frame.pts is not None else None

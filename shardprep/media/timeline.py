@@ -41,8 +41,6 @@ class Timeline:
     """When the last frame's display ends."""
     keyframes: tuple[int, ...]
     """Indices of the frames from which decoding can start, ascending."""
-    key_times: tuple[int, ...]
-    """Time by which the container finds each key frame: the decoding time in mov and mp4, else the presentation time."""
     width: int
     """Width of the upright frames in pixels."""
     height: int
@@ -94,6 +92,8 @@ def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int 
     """Return the timeline and the packets that it was made from, in decoding order."""
     with open_video(blob, max_pixels=max_pixels) as (container, stream):
         packets, first = _read_packets(container, stream, on_corrupt)
+        if on_corrupt == "fail":
+            _check_whole(container, stream, blob.size, len(packets))
         if not packets:
             raise DecodeError("no-frames", f"the {stream.codec_context.name} stream holds no frame")
         return build_timeline(container, stream, packets, first), packets
@@ -106,7 +106,6 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     known = [time for time in times if time is not None]
     is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
     pts = tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets))
-    keys = _key_frames(packets, pts, by_dts=name == "mov") if is_timed else []
     rotation = round(first.rotation / 90) * 90 % 360 if first else 0
     width, height = (first.width, first.height) if first else (stream.codec_context.width, stream.codec_context.height)
     turned = rotation in (90, 270)
@@ -114,8 +113,7 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
         pts=pts,
         time_base=Fraction(stream.time_base or Fraction(1, 90000)),
         end_pts=end_of(stream, pts, packets[-1].duration),
-        keyframes=tuple(i for i, _ in keys),
-        key_times=tuple(time for _, time in keys),
+        keyframes=_key_frames(packets, pts) if is_timed else (),
         width=height if turned else width,
         height=width if turned else height,
         rotation=rotation,
@@ -127,10 +125,9 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     )
 
 
-def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int], *, by_dts: bool) -> list[tuple[int, int]]:
+def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int]) -> tuple[int, ...]:
     index = {time: i for i, time in enumerate(pts)}
-    keys = [(packet.pts, packet.dts if by_dts else None) for packet in packets if packet.is_key]
-    return sorted((index[shown], shown if decoded is None else decoded) for shown, decoded in keys if shown is not None)
+    return tuple(sorted(index[packet.pts] for packet in packets if packet.is_key and packet.pts is not None))
 
 
 def end_of(stream: VideoStream, pts: Sequence[int], duration: int) -> int:
@@ -161,6 +158,19 @@ def _read_packets(container: InputContainer, stream: VideoStream, on_corrupt: On
             return packets, first
         raise DecodeError("truncated", f"{container.format.name}: {decoder_words(error)}, after packet {len(packets)}") from error
     return packets, first
+
+
+def _check_whole(container: InputContainer, stream: VideoStream, size: int, num_packets: int) -> None:
+    """Raise DecodeError where the index promises frames behind the end of the file: ffmpeg ends silently there."""
+    entries = stream.index_entries
+    if not container.format.name.startswith("mov") or not len(entries):
+        return
+    last = entries[len(entries) - 1]
+    if last.pos + last.size > size:
+        raise DecodeError(
+            "truncated",
+            f"the file ends at byte {size}, its frames at byte {last.pos + last.size}: {num_packets} of {len(entries)} are there",
+        )
 
 
 def _peek(packet: Packet[VideoStream]) -> tuple[VideoFrame | None, bool]:

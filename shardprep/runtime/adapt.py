@@ -10,13 +10,13 @@ from typing import Any, Literal
 from shardprep.core.blob import BytesBlob, FileBlob, read_blob
 from shardprep.core.fingerprint import canonical_json
 from shardprep.core.outcome import Dropped, Failed, Joined
-from shardprep.core.sample import RECORD_SUFFIX, Member, Sample, role_of
+from shardprep.core.sample import RECORD_SUFFIX, Member, Sample, flatten, role_of
 from shardprep.core.stage import Stage, Worker
 from shardprep.errors import ShardprepError
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
-from shardprep.runtime.rows import plain_record
+from shardprep.runtime.rows import plain_value
 from shardprep.runtime.task import WorkSettings
 
 WebSample = dict[str, Any]
@@ -38,10 +38,14 @@ def as_webdataset(
 
     def run(samples: Iterable[WebSample]) -> Iterator[WebSample]:
         for item in run_on((from_webdataset(sample) for sample in samples), stages, worker):
-            if isinstance(item.outcome, Failed) and on_failure == "raise":
-                raise SampleFailed(f"{item.sample.key}: {item.stage} failed: {item.outcome.detail}")
-            if item.outcome is None:
-                yield to_webdataset(item.sample)
+            try:
+                if isinstance(item.outcome, Failed):
+                    raise SampleFailed(f"{item.sample.key}: {item.stage} failed: {item.outcome.detail}")
+                if item.outcome is None:
+                    yield to_webdataset(item.sample)
+            except SampleFailed:
+                if on_failure == "raise":
+                    raise
 
     return run
 
@@ -57,9 +61,9 @@ def run_on(samples: Iterable[Sample], stages: Iterable[Stage], worker: Worker | 
     """Run stages over samples in this process and yield what they became, in order."""
     worker = worker or Worker()
     stages = tuple(stages)
-    work = Work(WorkSettings(threads=worker.threads), Journal(None))
     processes = {id(stage): stage.open(worker) for stage in stages}
-    yield from run_stages(stages, processes, (Item(sample.key, sample) for sample in samples), work)
+    with Work(WorkSettings(threads=worker.threads), Journal(None)) as work:
+        yield from run_stages(stages, processes, (Item(sample.key, sample) for sample in samples), work)
 
 
 def from_file(path: Path) -> Sample:
@@ -86,6 +90,11 @@ def from_webdataset(sample: Mapping[str, Any]) -> Sample:
 
 
 def to_webdataset(sample: Sample) -> WebSample:
-    """Return a sample as webdataset has them before decoding."""
+    """Return a sample as webdataset has them before decoding; SampleFailed where its record is no JSON."""
     members = {member.suffix: read_blob(member.blob) for member in sample.members.values()}
-    return {"__key__": sample.key, RECORD_SUFFIX: canonical_json(plain_record(sample.record, {})).encode(), **members}
+    # Others' records may have columns without a group, which a ledger has not.
+    try:
+        record = {name: plain_value(name, value, None) for name, value in flatten(sample.record)}
+    except ValueError as error:
+        raise SampleFailed(f"{sample.key}: {error}") from error
+    return {"__key__": sample.key, RECORD_SUFFIX: canonical_json(Sample("").with_columns(record).record).encode(), **members}

@@ -2,83 +2,84 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
+from shardprep.core.outcome import Failed, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, Stage, stage_name
-from shardprep.errors import ShardError, Unavailable
+from shardprep.errors import ShardError, StoreError, Unavailable
 from shardprep.models.memory import is_out_of_memory
+from shardprep.runtime.contract import broken_promise
 from shardprep.runtime.item import Work
 
-NOT_THE_SAMPLES_FAULT = (Unavailable, ShardError)
-"""Errors of the surroundings: the shard is given back, no sample is blamed."""
+RAISED = (Exception, SystemExit)
+"""What a stage may raise: a library that calls `sys.exit` fails its sample too."""
+
+_SURROUNDINGS = (Unavailable, ShardError, StoreError)
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_REASON = re.compile(r"[a-z][a-z-]*[a-z]")
+_MAX_WORDS = 2000
 
 
 def call_stage(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome]:
     """Return one outcome per sample, in order.
 
     A batch that runs out of memory is halved; one that raises, or returns the wrong number of outcomes, is worked on
-    sample by sample, so that only the sample at fault fails. `Unavailable` and `ShardError` pass through.
+    sample by sample, so that only the sample at fault fails. The surroundings' errors pass through: Unavailable,
+    ShardError, StoreError.
     """
-    name = stage_name(stage)
     divisible = len(batch) > 1 and stage.group_by is None
     if divisible and any(sample.key in work.alone for sample in batch):
-        return [outcome for sample in batch for outcome in call_stage(stage, process, [sample], work)]
-    try:
-        with work.journal.call(name, [sample.key for sample in batch], stage.timeout_seconds * len(batch)), work.timed(name):
-            outcomes = list(process(batch))
-        problem = _problem(stage, batch, outcomes)
-    except NOT_THE_SAMPLES_FAULT:
-        raise
-    except Exception as error:
-        if divisible and is_out_of_memory(error):
-            return _halved(stage, process, batch, work)
-        problem = failure_of(error)
-    if problem is None:
-        return outcomes
+        work.halved += 1
+        return _one_by_one(stage, process, batch, work)
+    returned = _returned(stage, process, batch, work)
+    # Outside of any `except`: what the exception's frames hold, such as tensors, is free again by now.
+    if isinstance(returned, list):
+        return returned
     if not divisible:
-        return [problem] * len(batch)
+        return [returned] * len(batch)
+    if returned.reason == "out-of-memory":
+        work.halved += 1
+        middle = len(batch) // 2
+        return [*call_stage(stage, process, batch[:middle], work), *call_stage(stage, process, batch[middle:], work)]
+    return _one_by_one(stage, process, batch, work)
+
+
+def failure_of(error: BaseException) -> Failed:
+    """Return an exception as a sample's failure: its class may name the reason in `reason`.
+
+    Raises it again where no sample is to blame: Unavailable, ShardError, StoreError, and StoreError for a full disk.
+    """
+    if isinstance(error, _SURROUNDINGS):
+        raise error
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        raise StoreError(f"{_words(error)}. Free some space in the folder for temporary files, or choose another one (`tmp`)") from error
+    if is_out_of_memory(error):
+        return Failed("out-of-memory", _words(error))
+    reason = getattr(error, "reason", None)
+    return Failed(reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "error", _words(error))
+
+
+def _one_by_one(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome]:
     return [outcome for sample in batch for outcome in call_stage(stage, process, [sample], work)]
 
 
-def failure_of(error: Exception) -> Failed:
-    """Return an exception as a sample's failure: its class may name the reason in `reason`."""
-    if is_out_of_memory(error):
-        return Failed("out-of-memory", _words(error))
-    return Failed(getattr(error, "reason", None) or "error", _words(error))
-
-
-def _halved(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome]:
-    work.halved += 1
-    middle = len(batch) // 2
-    return [*call_stage(stage, process, batch[:middle], work), *call_stage(stage, process, batch[middle:], work)]
-
-
-def _problem(stage: Stage, batch: Sequence[Sample], outcomes: Sequence[Any]) -> Failed | None:
-    """Return what is wrong with the outcomes of a batch, or None."""
+def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome] | Failed:
+    """Return the outcomes, or what is wrong with the call."""
     name = stage_name(stage)
-    if len(outcomes) != len(batch):
-        return Failed(
-            "wrong-outcomes", f"{name} returned {len(outcomes)} outcomes for {len(batch)} samples; a stage returns exactly one each"
-        )
-    for sample, outcome in zip(batch, outcomes, strict=True):
-        if not isinstance(outcome, Kept | Dropped | Failed | Split | Joined):
-            return Failed(
-                "wrong-outcomes",
-                f"{name} returned {type(outcome).__name__} for {sample.key}; a stage returns Kept, Dropped, Failed, Split or Joined",
-            )
-        if isinstance(outcome, Split) and not stage.splits:
-            return Failed("wrong-outcomes", f"{name} returned Split for {sample.key} but does not declare `splits`")
-        if isinstance(outcome, Kept) and outcome.sample.key != sample.key and not stage.group_by:
-            return Failed(
-                "wrong-outcomes",
-                f"{name} returned the sample {outcome.sample.key} in the place of {sample.key}; outcomes come in the order of the batch",
-            )
-    return None
+    try:
+        with work.journal.call(name, [sample.key for sample in batch], work.limit_of(stage) * len(batch)), work.timed(name):
+            returned: Any = process(batch)
+            outcomes = list(returned) if hasattr(returned, "__iter__") else returned
+        return broken_promise(stage, batch, outcomes) or outcomes
+    except RAISED as error:
+        return failure_of(error)
 
 
-def _words(error: Exception) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+def _words(error: BaseException) -> str:
+    # A file name that is no UTF-8 may be in it, which no ledger holds.
+    text = str(error).strip().encode(errors="backslashreplace").decode()
+    return f"{type(error).__name__}: {text[:_MAX_WORDS]}" if text else type(error).__name__

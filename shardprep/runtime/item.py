@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
 
 from shardprep.core.frames import Frames
 from shardprep.core.outcome import Dropped, Failed, Joined, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage
+from shardprep.runtime.budget import ByteBudget
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.task import WorkSettings
 
@@ -44,14 +48,42 @@ class Item:
 
 @dataclass
 class Work:
-    """What a worker keeps while it makes one shard."""
+    """What a worker keeps while it makes one shard; leaving its context ends the threads that it started."""
 
     settings: WorkSettings
     journal: Journal
     alone: frozenset[str] = frozenset()
+    """Suspects, which are worked on one at a time."""
+    verdicts: Mapping[str, Failed] = field(default_factory=dict)
+    """Samples, or children of them, that are known to fail."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     decodes: int = 0
     halved: int = 0
+    """Batches that were divided for want of memory, or for a suspect in them."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _opened: ExitStack = field(default_factory=ExitStack, repr=False)
+
+    def __enter__(self) -> Work:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._opened.close()
+
+    def decoding_thread(self, budget: ByteBudget) -> ThreadPoolExecutor:
+        """Start a thread that decodes within a budget."""
+        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        self._opened.callback(thread.shutdown, cancel_futures=True)
+        # Called before the shutdown, which waits for the thread: it may wait for bytes that nobody gives back.
+        self._opened.callback(budget.close)
+        return thread
+
+    def limit_of(self, stage: Stage) -> float:
+        """Return the seconds that a stage may take for one sample."""
+        return stage.timeout_seconds if self.settings.timeout_seconds is None else self.settings.timeout_seconds
+
+    def count_decodes(self, number: int) -> None:
+        with self._lock:
+            self.decodes += number
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -60,7 +92,8 @@ class Work:
         try:
             yield
         finally:
-            self.seconds[name] += time.perf_counter() - started
+            with self._lock:
+                self.seconds[name] += time.perf_counter() - started
 
 
 def applies(stage: Stage, sample: Sample) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,8 +19,10 @@ class Call:
 
     stage: str
     keys: tuple[str, ...]
+    """The samples in work; none while a stage is opened."""
     started: float
-    limit_seconds: float
+    limit_seconds: float | None
+    """None: whoever watches the worker decides."""
 
 
 class Journal:
@@ -32,7 +35,7 @@ class Journal:
         self._lock = threading.Lock()
 
     @contextmanager
-    def call(self, stage: str, keys: Sequence[str], limit_seconds: float) -> Iterator[None]:
+    def call(self, stage: str, keys: Sequence[str], limit_seconds: float | None) -> Iterator[None]:
         """Note a call while the body runs."""
         with self._lock:
             number, self._next = self._next, self._next + 1
@@ -46,23 +49,27 @@ class Journal:
                 self._write()
 
     def close(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Note nothing more; a thread that still runs must not write into a descriptor that is another file's by then."""
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
 
     def _write(self) -> None:
         if self._fd is None:
             return
-        data = json.dumps({"pid": os.getpid(), "calls": [asdict(call) for call in self._calls.values()]}).encode()
-        # A reader that meets a half-written file tries again.
-        os.pwrite(self._fd, data, 0)
-        os.ftruncate(self._fd, len(data))
+        text = json.dumps([asdict(call) for call in self._calls.values()])
+        # One line in one write; what a longer one before it leaves behind its end does not count.
+        os.pwrite(self._fd, f"{zlib.crc32(text.encode()):08x} {text}\n".encode(), 0)
 
 
-def read_journal(path: str) -> tuple[int | None, list[Call]]:
-    """Return the worker's process id and its calls in progress; (None, []) where nothing readable is noted."""
+def read_journal(path: str) -> list[Call]:
+    """Return the calls in progress; none where nothing is noted, or where a write was cut short or is under way."""
     try:
-        values = json.loads(Path(path).read_text())
-        return values["pid"], [Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in values["calls"]]
+        line = Path(path).read_bytes().partition(b"\n")[0]
+        checksum, _, text = line.partition(b" ")
+        if int(checksum, 16) != zlib.crc32(text):
+            return []
+        return [Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in json.loads(text)]
     except (OSError, ValueError, KeyError):
-        return None, []
+        return []

@@ -8,23 +8,28 @@ from itertools import groupby
 
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.plan import PlannedPass, watches
+from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, Stage, stage_name
 from shardprep.runtime.budget import ByteBudget
 from shardprep.runtime.call import call_stage
 from shardprep.runtime.item import Item, Prepared, Work, applies
-from shardprep.runtime.prepare import prepare
+from shardprep.runtime.prepare import decodes, prepare
 
 
 def run_stages(stages: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work) -> Iterator[Item]:
     """Yield what becomes of the items, in their order; children of one item follow each other."""
-    for segment in PlannedPass("", tuple(stages)).segments:
-        items = _run_segment(segment, processes, items, work)
+    segments = PlannedPass("", tuple(stages)).segments
+    # Half of the memory is for frames; all segments work at the same time, each on its own samples.
+    limit = work.settings.memory_bytes // 2 // max(1, sum(map(decodes, segments)))
+    for segment in segments:
+        items = _run_segment(segment, processes, items, work, ByteBudget(limit))
     yield from items
 
 
-def _run_segment(segment: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work) -> Iterator[Item]:
-    budget = ByteBudget(work.settings.memory_bytes // 2)
-    items = prepare(segment, items, work, budget)
+def _run_segment(
+    segment: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work, budget: ByteBudget
+) -> Iterator[Item]:
+    items = prepare(segment, (_judged(item, work) for item in items), work, budget)
     for place, stage in enumerate(segment):
         # Every stage may hold a batch back, so each gets its part of the budget.
         share = budget.limit // (2 * len(segment))
@@ -34,14 +39,20 @@ def _run_segment(segment: Sequence[Stage], processes: Mapping[int, Process], ite
         yield replace(item, prepared=Prepared())
 
 
+def _judged(item: Item, work: Work) -> Item:
+    """Return the item with its verdict, where its sample is known to kill or hang a worker."""
+    verdict = work.verdicts.get(item.sample.key) if item.outcome is None else None
+    return item if verdict is None else replace(item, outcome=verdict, stage=verdict.detail.split(":")[0].split()[0])
+
+
 def _run_stage(stage: Stage, place: int, process: Process, items: Iterable[Item], work: Work, max_bytes: int) -> Iterator[Item]:
     held: list[Item] = []
     num_live = num_bytes = 0
     for item in items:
         held.append(item)
-        if _waits_for(stage, place, item):
-            num_live += 1
-            num_bytes += item.prepared.num_bytes
+        # Those that are out already hold their frames, too, until the ones before them are through.
+        num_bytes += item.prepared.num_bytes
+        num_live += _waits_for(stage, place, item)
         full = num_live >= stage.batch_size or num_bytes >= max_bytes
         if not stage.group_by and (full or not num_live):
             yield from _work_on(stage, place, process, held, work)
@@ -85,13 +96,18 @@ def _after(stage: Stage, place: int, item: Item, outcome: Outcome | None) -> Ite
     elif outcome is not None:
         yield from _settled(item, outcome, name)
     elif watches(stage) and isinstance(seen := item.prepared.outcomes.get(place), Kept):
-        # The watcher saw the sample as it was before the stages ahead of this one: take what it wrote.
-        written = {column: seen.sample.get(column) for column in stage.writes}
-        yield replace(item, sample=item.sample.with_columns(written))
+        yield replace(item, sample=_with_written(item.sample, seen.sample, stage))
     else:
         said = item.prepared.outcomes.get(place) or item.prepared.failure
         assert said is not None, f"{name} neither ran nor watched nor failed on {item.sample.key}"
         yield from _settled(item, said, name)
+
+
+def _with_written(sample: Sample, seen: Sample, stage: Stage) -> Sample:
+    """Return the sample with what a watcher wrote: it saw the sample as it was before the stages ahead of its own."""
+    columns = {name: seen.get(name) for name in stage.writes if "." in name}
+    members = {name: seen.members[name] for name in stage.writes if name in seen.members}
+    return replace(sample.with_columns(columns), members={**sample.members, **members})
 
 
 def _settled(item: Item, outcome: Outcome, stage: str) -> Iterator[Item]:

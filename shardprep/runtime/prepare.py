@@ -1,10 +1,11 @@
-"""Decoding ahead: the frames that a segment's stages want, made in threads while the models work."""
+"""Decoding ahead: the frames that a segment's stages want, made in a thread while the models work."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from shardprep.core.blob import Blob
@@ -12,31 +13,38 @@ from shardprep.core.frames import Frames, FramesWanted
 from shardprep.core.outcome import Outcome
 from shardprep.core.plan import watches
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Stage, Watcher, stage_name
+from shardprep.core.stage import Stage, stage_name
 from shardprep.media.decode import decode_frames, estimate_bytes
 from shardprep.media.timeline import Timeline, read_timeline
 from shardprep.runtime.budget import ByteBudget
-from shardprep.runtime.call import NOT_THE_SAMPLES_FAULT, failure_of
+from shardprep.runtime.call import RAISED, failure_of
 from shardprep.runtime.item import Item, Prepared, Work, applies
+from shardprep.runtime.watch import Watch
+
+DECODING = "decode"
+"""What stands for the decoder where a stage's name would."""
 
 
 def prepare(segment: Sequence[Stage], items: Iterable[Item], work: Work, budget: ByteBudget) -> Iterator[Item]:
     """Yield the items in order, each with the frames of its segment; a video is decoded once for all of them."""
-    if not any(stage.frames for stage in segment):
+    if not decodes(segment):
         yield from items
         return
     pending: deque[tuple[int, Future[Item]]] = deque()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode") as threads:
-        try:
-            for ticket, item in enumerate(items):
-                pending.append((ticket, threads.submit(_prepared, segment, item, work, budget, ticket)))
-                if len(pending) > (0 if work.alone else work.settings.decode_ahead):
-                    yield _delivered(pending, budget)
-            while pending:
-                yield _delivered(pending, budget)
-        finally:
-            for _, future in pending:
-                future.cancel()
+    thread = work.decoding_thread(budget)
+    # With suspects around only one sample is in work at a time, so that a death names it.
+    num_ahead = 0 if work.alone else work.settings.decode_ahead
+    for ticket, item in enumerate(items):
+        pending.append((ticket, thread.submit(_prepared, segment, item, work, budget, ticket)))
+        if len(pending) > num_ahead:
+            yield _delivered(pending, budget)
+    while pending:
+        yield _delivered(pending, budget)
+
+
+def decodes(segment: Sequence[Stage]) -> bool:
+    """Whether a stage of the segment wants frames."""
+    return any(stage.frames for stage in segment)
 
 
 def _delivered(pending: deque[tuple[int, Future[Item]]], budget: ByteBudget) -> Item:
@@ -50,26 +58,37 @@ def _prepared(segment: Sequence[Stage], item: Item, work: Work, budget: ByteBudg
         return item
     frames: dict[int, Frames] = {}
     outcomes: dict[int, Outcome] = {}
-    num_bytes = 0
+    held = 0
     try:
         wishes = {place: wish for place, stage in enumerate(segment) if (wish := _wish(stage, item.sample))}
         for role in dict.fromkeys(wish.role for wish in wishes.values()):
-            blob = item.sample.members[role].blob
             own = {place: wish for place, wish in wishes.items() if wish.role == role}
-            timeline = read_timeline(blob)
+            blob = item.sample.members[role].blob
+            with _noted(segment, own, item.sample, work):
+                timeline = read_timeline(blob, on_corrupt=work.settings.on_corrupt)
             needed = estimate_bytes(timeline, list(own.values()))
+            # Waiting for room is no work, so it stands in no journal and against no limit.
             budget.acquire(needed, ticket)
-            num_bytes += needed
-            watchers = {place: segment[place].watch(item.sample) for place in own if watches(segment[place])}
-            limit = max(segment[place].timeout_seconds for place in own)
-            with work.journal.call("decode", [item.sample.key], limit), work.timed("decode"):
-                frames |= _decode(blob, timeline, own, watchers, work)
-            outcomes |= {place: watcher.finish() for place, watcher in watchers.items()}
-    except NOT_THE_SAMPLES_FAULT:
-        raise
-    except Exception as error:
-        return replace(item, prepared=Prepared(failure=failure_of(error), num_bytes=num_bytes))
-    return replace(item, prepared=Prepared(frames, outcomes, num_bytes=num_bytes))
+            held += needed
+            with _noted(segment, own, item.sample, work):
+                watchers = {place: Watch(segment[place], item.sample) for place in own if watches(segment[place])}
+                made = _decode(blob, timeline, own, watchers, work)
+                outcomes |= {place: watcher.finish() for place, watcher in watchers.items()}
+            frames |= made
+            kept = sum(one.images.nbytes for one in made.values() if one.images is not None)
+            budget.release(needed - kept)
+            held -= needed - kept
+    except RAISED as error:
+        budget.release(held)
+        return replace(item, prepared=Prepared(failure=failure_of(error)))
+    return replace(item, prepared=Prepared(frames, outcomes, num_bytes=held))
+
+
+def _noted(segment: Sequence[Stage], places: Iterable[int], sample: Sample, work: Work) -> AbstractContextManager[None]:
+    """Note a call that decodes, with the stages that watch: they run inside it."""
+    watching = ", ".join(stage_name(segment[place]) for place in places if watches(segment[place]))
+    limit = max(work.limit_of(segment[place]) for place in places)
+    return work.journal.call(f"{DECODING} for {watching}" if watching else DECODING, [sample.key], limit)
 
 
 def _wish(stage: Stage, sample: Sample) -> FramesWanted | None:
@@ -84,18 +103,19 @@ def _wish(stage: Stage, sample: Sample) -> FramesWanted | None:
 
 
 def _decode(
-    blob: Blob, timeline: Timeline, wishes: Mapping[int, FramesWanted], watchers: Mapping[int, Watcher], work: Work
+    blob: Blob, timeline: Timeline, wishes: Mapping[int, FramesWanted], watchers: Mapping[int, Watch], work: Work
 ) -> dict[int, Frames]:
     places = list(wishes)
     settings = work.settings
-    result = decode_frames(
-        blob,
-        [wishes[place] for place in places],
-        {places.index(place): watcher.see for place, watcher in watchers.items()},
-        timeline=timeline,
-        decoder=settings.decoder,
-        threads=settings.threads,
-        on_corrupt=settings.on_corrupt,
-    )
-    work.decodes += result.num_decodes
+    with work.timed(DECODING):
+        result = decode_frames(
+            blob,
+            [wishes[place] for place in places],
+            {places.index(place): watcher.see for place, watcher in watchers.items()},
+            timeline=timeline,
+            decoder=settings.decoder,
+            threads=settings.threads,
+            on_corrupt=settings.on_corrupt,
+        )
+    work.count_decodes(result.num_decodes)
     return {place: frames for place, frames in zip(places, result.frames, strict=True) if frames is not None}

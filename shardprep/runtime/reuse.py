@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.sample import Member, Sample
+from shardprep.errors import ShardError, StoreError
 from shardprep.runtime.rows import Outgoing, Result
 from shardprep.runtime.task import ShardTask
-from shardprep.shards.ledger import InputRow, Ledger, OutputRow, read_footer, read_ledger
+from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, comparable, read_footer, read_ledger
 from shardprep.shards.names import parse_ledger_name
 from shardprep.shards.store import Store
 
@@ -22,12 +23,17 @@ class Earlier:
     inputs: Mapping[str, InputRow] = field(default_factory=dict)
     children: Mapping[str, list[OutputRow]] = field(default_factory=dict)
 
-    def result(self, key: str, sample_digest: str, store: Store) -> Result | None:
-        """Return what became of a sample, or None where it changed or is not known."""
-        row = self.inputs.get(key)
-        if row is None or row.digest != sample_digest:
-            return None
-        return Result(row, [Outgoing(out, self._members(out, store)) for out in self.children.get(key, ())])
+    def results(self, digests: Mapping[str, str], store: Store, *, together: bool) -> dict[str, Result]:
+        """Return what became of the samples that have not changed, by key; `digests` are those of the samples now.
+
+        Where samples are worked on `together` (a stage joins groups) the outcomes hold for all of them or for none.
+        """
+        known = {key: row for key, row in self.inputs.items() if digests.get(key) == row.digest}
+        if together and not known.keys() == digests.keys() == self.inputs.keys():
+            return {}
+        return {
+            key: Result(row, [Outgoing(out, self._members(out, store)) for out in self.children.get(key, ())]) for key, row in known.items()
+        }
 
     def _members(self, row: OutputRow, store: Store) -> list[Member]:
         tar = self.ledger.footer.tar if self.ledger else None
@@ -43,17 +49,17 @@ class Earlier:
 def find_earlier(task: ShardTask, store: Store) -> Earlier:
     """Return the outcomes of the newest ledger that the same step made of the same shard.
 
-    A retry takes all but what failed from the ledger that it retries.
+    A ledger that cannot be read, or whose tar is not there whole, counts as not there. A retry takes all but what failed
+    from the ledger that it retries.
     """
     if not task.reuse:
         return Earlier()
-    names = [name for name in map(parse_ledger_name, store.names()) if name and name.shard == task.shard]
-    made_alike = [name for name in names if read_footer(store.blob(str(name)), str(name)).step_fingerprint == task.step_fingerprint]
-    if not made_alike:
+    footers = {name: footer for name, footer in _footers(task.shard, store).items() if footer.step_fingerprint == task.step_fingerprint}
+    own = [name for name, footer in footers.items() if footer.fingerprint == task.fingerprint]
+    newest = max(own or footers, key=_retry, default=None)
+    if newest is None:
         return Earlier()
-    own = [name for name in made_alike if name.fingerprint == task.fingerprint[:8]]
-    name = max(own or made_alike, key=lambda name: name.retry)
-    ledger = read_ledger(store.blob(str(name)), f"{store.url}/{name}")
+    ledger = read_ledger(store.blob(newest), f"{store.url}/{newest}")
     children: dict[str, list[OutputRow]] = {}
     for row in ledger.outputs:
         children.setdefault(row.parent, []).append(row)
@@ -67,4 +73,31 @@ def sample_digest(sample: Sample, reads: tuple[str, ...], is_base: bool) -> str:
     columns = sample.record if is_base else {name: sample.get(name) for name in reads if "." in name}
     roles = sample.members if is_base else {role: sample.members[role] for role in reads if role in sample.members}
     members = {role: [member.suffix, member.blob.size, member.sha256] for role, member in roles.items()}
-    return digest([sample.key, columns, members])
+    return digest([sample.key, comparable(columns), members])
+
+
+def _footers(shard: str, store: Store) -> dict[str, Footer]:
+    """Return the footers of the shard's whole ledgers by file name."""
+    sizes = store.names()
+    found = {}
+    for name in sizes:
+        parsed = parse_ledger_name(name)
+        if parsed is None or parsed.shard != shard:
+            continue
+        try:
+            footer = read_footer(store.blob(name), f"{store.url}/{name}")
+        except ShardError:
+            continue
+        except StoreError:
+            if name in store.names():
+                raise
+            # Another run has put a newer one in its place since it was listed.
+            continue
+        if footer.tar is None or sizes.get(footer.tar.name) == footer.tar.size:
+            found[name] = footer
+    return found
+
+
+def _retry(name: str) -> int:
+    parsed = parse_ledger_name(name)
+    return parsed.retry if parsed else 0

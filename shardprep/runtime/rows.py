@@ -47,7 +47,7 @@ def result_of(origin: str, items: Sequence[Item], digest: str | None, adds: Mapp
 
 def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
     """Return the record as plain JSON values of the declared types; ValueError names a column that cannot be stored."""
-    leaves = {name: _plain(name, value, types.get(name)) for name, value in flatten(record)}
+    leaves = {name: plain_value(name, value, types.get(name)) for name, value in flatten(record)}
     for name in leaves:
         if "." not in name:
             raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
@@ -97,22 +97,47 @@ def _only(sample: Sample, adds: Mapping[str, str]) -> Mapping[str, Any]:
     return Sample("", {}).with_columns({name: value for name, value in added.items() if value is not None}).record
 
 
-def _plain(name: str, value: Any, kind: str | None) -> Any:
+def plain_value(name: str, value: Any, kind: str | None) -> Any:
+    """Return a column's value as plain JSON of its declared type, if it has one; ValueError where it is something else."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        inner = kind[5:-1] if kind and kind.startswith("list<") else None
-        return [_plain(name, element, inner) for element in value]
     if value is None:
         return None
+    is_list = isinstance(value, (list, tuple))
+    if kind is not None and is_list != kind.startswith("list<"):
+        raise ValueError(f"column {name} is declared {kind} and holds {_short(value)}")
+    if is_list:
+        return [plain_value(name, element, kind[5:-1] if kind else None) for element in value]
     if not isinstance(value, (str, int, float, bool)):
         raise ValueError(f"column {name} holds a {type(value).__name__}; records hold text, numbers, booleans, lists and nothing else")
+    return _cast(name, _storable(name, value), kind)
+
+
+def _storable(name: str, value: str | float) -> str | float:
+    """Return the value; ValueError where neither JSON nor Parquet can hold it."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"column {name} is {value}; records hold finite numbers only")
-    return _cast(name, value, kind)
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        raise ValueError(f"column {name} is {value}; records hold whole numbers of 64 bits")
+    if isinstance(value, str) and not _is_unicode(value):
+        raise ValueError(f"column {name} holds bytes that are no text: {value!r}")
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _cast(name: str, value: Any, kind: str | None) -> Any:
     if kind not in _KINDS or isinstance(value, _KINDS[kind]):
-        return float(value) if kind == "double" else value
-    raise ValueError(f"column {name} is declared {kind} and holds {value!r}")
+        return float(value) if kind == "double" else int(value) if kind == "int64" else value
+    raise ValueError(f"column {name} is declared {kind} and holds {_short(value)}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."

@@ -10,15 +10,16 @@ from shardprep.core.fingerprint import digest
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process
-from shardprep.errors import ShardprepError
+from shardprep.errors import ShardError, ShardprepError, StoreError, Unavailable
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
 from shardprep.runtime.reuse import find_earlier, sample_digest
 from shardprep.runtime.rows import Result, result_of
 from shardprep.runtime.task import ShardResult, ShardTask
-from shardprep.runtime.write import ShardWriter, guarded
+from shardprep.runtime.write import ShardWriter, find_standing, guarded
 from shardprep.shards.join import read_chain
+from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
 from shardprep.sources.entry import SourceEntry, open_entry
 
@@ -28,18 +29,29 @@ def make_shard(task: ShardTask, processes: Mapping[int, Process]) -> ShardResult
 
     Raises Unavailable, ShardError or StoreError where nothing could be committed.
     """
-    work = Work(task.settings, Journal(task.journal), task.alone)
-    try:
-        return _make(task, processes, work)
-    finally:
-        work.journal.close()
-
-
-def _make(task: ShardTask, processes: Mapping[int, Process], work: Work) -> ShardResult:
     store = Store(task.out_url, task.storage_options)
+    if standing := find_standing(task, store):
+        return _adopted(standing, task)
+    journal = Journal(task.journal)
+    try:
+        with Work(task.settings, journal, task.alone, task.verdicts) as work:
+            return _make(task, processes, work, store)
+    except (ShardError, StoreError):
+        # Another run that was first has taken away what this one was reading.
+        if standing := find_standing(task, store):
+            return _adopted(standing, task)
+        raise
+    finally:
+        journal.close()
+
+
+def _adopted(standing: Committed, task: ShardTask) -> ShardResult:
+    return ShardResult(shard=task.shard, committed=standing, adopted=True, worked_on=0, seconds={})
+
+
+def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: Store) -> ShardResult:
     items, digests = _inputs(task)
-    earlier = find_earlier(task, store)
-    reused = {key: result for key, value in digests.items() if (result := earlier.result(key, value, store))}
+    reused = find_earlier(task, store).results(digests, store, together=any(stage.group_by for stage in task.stages))
     todo = [item for item in items if item.origin not in reused]
     with ShardWriter(task, store, work) as writer:
         made = _results(run_stages(task.stages, processes, todo, work), task, digests)
@@ -52,7 +64,7 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work) -> Shar
 
 
 def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
-    """Return the input samples in order, those that are known to fail with their failure, and the digests of all."""
+    """Return the input samples in order, those that cannot be read with their failure, and the digests of all."""
     if task.chain:
         samples = read_chain(task.chain, task.storage_options)
         digests = {sample.key: sample_digest(sample, task.reads, task.is_base) for sample in samples}
@@ -60,13 +72,7 @@ def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
     else:
         items = [_from_source(entry, task.storage_options) for entry in task.entries]
         digests = {entry.key: digest(entry.identity()) for entry in task.entries}
-    verdicts = task.verdicts
-    judged = [Item(i.origin, i.sample, verdicts[i.origin], _stage_of(verdicts[i.origin])) if i.origin in verdicts else i for i in items]
-    return judged, digests
-
-
-def _stage_of(verdict: Failed) -> str:
-    return verdict.detail.partition(":")[0]
+    return items, digests
 
 
 def _from_source(entry: SourceEntry, options: Mapping[str, Any] | None) -> Item:
@@ -74,6 +80,8 @@ def _from_source(entry: SourceEntry, options: Mapping[str, Any] | None) -> Item:
         return Item(entry.key, Sample(entry.key, entry.record), entry.failure, "source")
     try:
         return Item(entry.key, guarded(open_entry(entry, options)))
+    except Unavailable:
+        raise
     except (OSError, ShardprepError) as error:
         return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
 

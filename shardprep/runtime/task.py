@@ -15,7 +15,7 @@ from shardprep.sources.entry import SourceEntry
 
 @dataclass(frozen=True, kw_only=True)
 class WorkSettings:
-    """How samples are worked on. All but `memory_bytes` and `decode_ahead` can change bytes and enter the fingerprint."""
+    """How samples are worked on. `threads`, `decoder` and `on_corrupt` can change bytes and enter the fingerprint."""
 
     threads: int = 1
     """Threads of codecs and models per worker."""
@@ -26,6 +26,8 @@ class WorkSettings:
     """Resident memory that a worker may take; half of it is for decoded frames."""
     decode_ahead: int = 2
     """Samples whose frames are decoded while the models work."""
+    timeout_seconds: float | None = None
+    """Time that a stage may take for one sample; None: what each stage says."""
 
     def identity(self) -> dict[str, Any]:
         """Return what enters the fingerprint."""

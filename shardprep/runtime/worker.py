@@ -1,22 +1,50 @@
-"""The inside of a worker process: models opened once, one shard after the other."""
+"""The inside of a worker process: models opened once, one shard after the other, and errors that survive the way home."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
 from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
+from shardprep.errors import ShardError, ShardprepError, StoreError, Unavailable
+from shardprep.runtime.call import RAISED
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
 
-_OPEN_LIMIT_SECONDS = 3600.0
+OPENING = "opening"
+"""What stands before a stage's name in the journal while the stage is opened."""
+
+_PR_SET_PDEATHSIG = 1
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Kind = Literal["unavailable", "store", "shard", "stage", "other"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a worker could not make a shard. As text: not every exception can be sent to another process."""
+
+    kind: Kind
+    """`stage`: a stage could not be opened, so that no shard can be made."""
+    message: str
+    traceback: str
+
+
+class StageNotOpened(ShardprepError):
+    """A stage could not load what it needs."""
 
 
 @dataclass
@@ -27,29 +55,46 @@ class OpenStages:
     processes: list[Process] = field(default_factory=list)
 
     def get(self, stages: Sequence[Stage], worker: Worker, journal: Journal) -> list[Process]:
-        """Return the opened stages, opening them where they are not those of the call before."""
+        """Return the opened stages, opening them where they are not those of the call before.
+
+        Raises Unavailable, and StageNotOpened for everything else that a stage raises.
+        """
         identity = canonical_json([[f"{type(s).__module__}.{type(s).__qualname__}", settings_of(s)] for s in stages])
         if identity != self.identity:
-            self.identity, self.processes = "", []
-            for stage in stages:
-                with journal.call(f"open {stage_name(stage)}", [], _OPEN_LIMIT_SECONDS):
-                    self.processes.append(stage.open(worker))
+            self.close()
+            self.processes = [_opened(stage, worker, journal) for stage in stages]
             self.identity = identity
         return self.processes
+
+    def close(self) -> None:
+        """Let the stages go."""
+        self.identity, self.processes = "", []
 
 
 # One per process, so that a worker which makes many shards loads its models once.
 _open_stages = OpenStages()
 
 
-def start_worker(device: str, threads: int, parent: int) -> None:
-    """Prepare a worker process: thread counts, no signals of the terminal, an end when the parent dies."""
+def start_worker(device: str, threads: int, parent: int, tmp: str) -> None:
+    """Prepare a worker process: thread counts, no signals of the terminal, an end when the parent dies, `tmp` for its files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     os.environ["SHARDPREP_DEVICE"] = device
-    threading.Thread(target=_die_with, args=(parent,), daemon=True, name="parent").start()
+    # What a killed worker leaves goes with the run's own folder.
+    os.environ["TMPDIR"] = tempfile.tempdir = tmp
+    _die_with(parent)
+
+
+def attempt(function: Callable[[T], R], task: T, journal: str) -> R | Problem:
+    """Return what `function` makes of a task, or what kept it from that; `journal` exists from here on."""
+    Journal(journal).close()
+    try:
+        return function(task)
+    except RAISED as error:
+        words = str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
+        return Problem(_kind(error), words, traceback.format_exc())
 
 
 def work_on(task: ShardTask) -> ShardResult:
@@ -64,6 +109,31 @@ def work_on(task: ShardTask) -> ShardResult:
     return make_shard(task, {id(stage): process for stage, process in zip(task.stages, processes, strict=True)})
 
 
+def _opened(stage: Stage, worker: Worker, journal: Journal) -> Process:
+    name = stage_name(stage)
+    try:
+        with journal.call(f"{OPENING} {name}", [], None):
+            process = stage.open(worker)
+    except Unavailable:
+        raise
+    except RAISED as error:
+        words = str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
+        raise StageNotOpened(f"{name} could not be opened: {words}") from error
+    if not callable(process):
+        raise StageNotOpened(f"{name} could not be opened: `open` returned {type(process).__name__}, expected a function of a batch")
+    return process
+
+
+def _kind(error: BaseException) -> Kind:
+    kinds: list[tuple[type[ShardprepError], Kind]] = [
+        (Unavailable, "unavailable"),
+        (StoreError, "store"),
+        (ShardError, "shard"),
+        (StageNotOpened, "stage"),
+    ]
+    return next((kind for known, kind in kinds if isinstance(error, known)), "other")
+
+
 def _limit_threads(threads: int) -> None:
     """Set the thread counts of the libraries that are loaded; results can depend on them."""
     import cv2
@@ -74,7 +144,14 @@ def _limit_threads(threads: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End this process when its parent is gone: nobody waits for its shard any more."""
+    """Let this process end when its parent is gone: nobody waits for its shard any more."""
+    if sys.platform == "linux":
+        # The kernel sees to it even where a stage keeps Python from running threads.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent").start()
+
+
+def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

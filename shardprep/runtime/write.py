@@ -11,13 +11,26 @@ from typing import BinaryIO
 
 from shardprep.core.blob import Blob, BytesBlob
 from shardprep.core.fingerprint import canonical_json
+from shardprep.core.outcome import Failed
 from shardprep.core.sample import RECORD_SUFFIX, Member, Sample
-from shardprep.errors import ShardError, StoreError
+from shardprep.errors import ShardError, StoreError, Unavailable
 from shardprep.runtime.item import Work
-from shardprep.runtime.rows import Result
+from shardprep.runtime.rows import Outgoing, Result
 from shardprep.runtime.task import ShardTask
-from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, TarRef, count_rows, encode_ledger, read_footer, shard_digest
+from shardprep.shards.ledger import (
+    Footer,
+    InputRow,
+    Ledger,
+    OutputRow,
+    TarRef,
+    comparable,
+    count_rows,
+    encode_ledger,
+    read_footer,
+    shard_digest,
+)
 from shardprep.shards.names import LedgerName, ledger_name, parse_ledger_name, shard_of_tar, tar_name
+from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.tar import Placed, TarWriter
@@ -48,6 +61,8 @@ class ShardWriter:
         self._inputs: list[InputRow] = []
         self._outputs: list[OutputRow] = []
         self._keys: set[str] = set()
+        # What stands where a stage's name would, for samples that cannot be written.
+        self._stage = "write" if task.chain else "source"
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -57,60 +72,78 @@ class ShardWriter:
             self._file.__exit__(kind, error, trace)
 
     def add(self, result: Result) -> None:
-        """Write the members of one input sample's results and note its rows."""
-        self._inputs.append(result.row)
-        for out in result.outgoing:
-            if out.row.key in self._keys:
-                raise ShardError(
-                    f"shard {self._task.shard}: the key {out.row.key} came out twice; a stage that splits gives each child its own key"
-                )
-            self._keys.add(out.row.key)
-            members = list(out.members)
-            if self._task.is_base and out.row.fate == "kept":
-                members.insert(0, Member(RECORD_SUFFIX, BytesBlob(canonical_json(out.row.record).encode())))
-            try:
-                with self._work.timed("write"):
-                    placed = tuple(self._place(out.row.key, member) for member in members)
-            except (SourceUnreadable, ShardError) as error:
-                if self._task.chain:
-                    raise
-                # The tar writer has taken out what it had of the sample.
-                reason = "unreadable" if isinstance(error, SourceUnreadable) else "not-packable"
-                self._inputs[-1] = replace(result.row, fate="failed", stage="source", reason=reason, detail=str(error), into=())
-                return
-            self._outputs.append(replace(out.row, members=placed))
+        """Write the members of one input sample's results and note its rows; what cannot be written fails."""
+        lost = {out.row.key: failure for out in result.outgoing if (failure := self._write(out))}
+        if not lost:
+            self._inputs.append(result.row)
+            return
+        if result.row.into == (result.row.key,):
+            self._inputs.append(_failed_input(result.row, lost[result.row.key], self._stage))
+            return
+        # The rows of what was written are noted already.
+        self._outputs += [_failed_output(out.row, lost[out.row.key], self._stage) for out in result.outgoing if out.row.key in lost]
+        into = tuple(key for key in result.row.into if key not in lost)
+        gone = replace(result.row, fate="dropped", stage=self._stage, reason="no-child-kept", into=())
+        self._inputs.append(replace(result.row, into=into) if into else gone)
 
     def commit(self, num_reused: int) -> tuple[Committed, bool]:
         """Make the shard exist; return what stands in the store now and whether another writer was first."""
         task, store = self._task, self._store
         tar = self._commit_tar()
-        others = [name for name in store.names() if (parsed := parse_ledger_name(name)) and parsed.shard == task.shard]
-        footer = self._footer(tar, num_reused, others)
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
-        data = encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds)
-        if tar is not None and tar.name not in store.names():
-            raise StoreError(
-                f"{store.url}/{tar.name} vanished before its ledger was written; is another run of another recipe using this output?"
-            )
-        mine = store.create_bytes(name, data)
+        others = [other for other in store.names() if (parsed := parse_ledger_name(other)) and parsed.shard == task.shard]
+        footer = self._footer(tar, num_reused, others)
+        mine = store.create_bytes(name, encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds))
         if not mine:
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
+        elif tar is not None and tar.name not in store.names():
+            # Another run took it for a leftover before this ledger said that it is none.
+            store.remove(name)
+            raise Unavailable(f"{store.url}/{tar.name} vanished before its ledger was written: another run uses this output")
         self._remove_superseded(footer.tar.name if footer.tar else None, name)
         return Committed.from_footer(name, footer), not mine
+
+    def _write(self, out: Outgoing) -> Failed | None:
+        """Write one row's members and note the row; return why that is impossible, where it is the sample's fault."""
+        key = out.row.key
+        if key in self._keys:
+            return Failed("duplicate-key", f"the key {key} came out twice; a stage that splits gives each child its own key")
+        members = list(out.members)
+        if self._task.is_base and out.row.fate == "kept":
+            # In the form in which a ledger gives it back, so that a copied outcome has the same bytes.
+            members.insert(0, Member(RECORD_SUFFIX, BytesBlob(canonical_json(comparable(out.row.record)).encode())))
+        placed = []
+        for member in members:
+            try:
+                with self._work.timed("write"):
+                    placed.append(self._place(key, member))
+            except SourceUnreadable as error:
+                return Failed("unreadable", str(error))
+            except ShardError as error:
+                # A member that lay in a shard already is the shard's fault; a new one has a name or a size that no tar takes.
+                if member.sha256 is not None:
+                    raise
+                return Failed("not-packable", str(error))
+        self._keys.add(key)
+        self._outputs.append(replace(out.row, members=tuple(placed)))
+        return None
 
     def _place(self, key: str, member: Member) -> Placed:
         if self._tar is None:
             self._file = self._store.create()
             self._file.__enter__()
             self._tar = TarWriter(self._file)
-        return self._tar.add(key, member)
+        with refusals(f"copying {key}.{member.suffix} into shard {self._task.shard}"):
+            return self._tar.add(key, member)
 
     def _commit_tar(self) -> TarRef | None:
         if self._tar is None or self._file is None:
             return None
         done = self._tar.close()
         name = tar_name(self._task.shard, done.sha256)
-        self._file.commit(name)
+        if not self._file.commit(name) and self._store.names().get(name) != done.size:
+            # A tar of this name that was cut short: the name says what its bytes must be.
+            self._file.commit(name, replace=True)
         return TarRef(name=name, sha256=done.sha256, size=done.size)
 
     def _footer(self, tar: TarRef | None, num_reused: int, others: list[str]) -> Footer:
@@ -139,6 +172,23 @@ class ShardWriter:
             of_shard = parsed.shard if parsed else shard_of_tar(name)
             if of_shard == self._task.shard and name not in (tar, ledger):
                 self._store.remove(name)
+
+
+def find_standing(task: ShardTask, store: Store) -> Committed | None:
+    """Return the shard where it is made already: another run on the same output was first."""
+    name = str(ledger_name(task.shard, task.fingerprint, task.retry))
+    if name not in store.names():
+        return None
+    footer = read_footer(store.blob(name), f"{store.url}/{name}")
+    return Committed.from_footer(name, footer) if footer.fingerprint == task.fingerprint else None
+
+
+def _failed_input(row: InputRow, why: Failed, stage: str) -> InputRow:
+    return replace(row, fate="failed", stage=stage, reason=why.reason, detail=why.detail, into=())
+
+
+def _failed_output(row: OutputRow, why: Failed, stage: str) -> OutputRow:
+    return OutputRow(key=row.key, parent=row.parent, fate="failed", stage=stage, reason=why.reason, detail=why.detail)
 
 
 def guarded(sample: Sample) -> Sample:

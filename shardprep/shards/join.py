@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from shardprep.core.sample import Member, Sample, merge_records
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardprep.core.blob import FileBlob
+from shardprep.core.sample import RECORD_SUFFIX, Member, Record, Sample, merge_records, role_of
 from shardprep.errors import ShardError
-from shardprep.shards.ledger import InputRef, Ledger, OutputRow, read_ledger
+from shardprep.expressions.tables import concat
+from shardprep.shards.columns import join_tables
+from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
+from shardprep.shards.names import LEDGERS
 from shardprep.shards.set import Committed, ShardSet, relative_url
 from shardprep.shards.store import Store
+from shardprep.shards.tar import Placed
+
+_FATE_COLUMNS = ("key", "role", "parent", "fate", "stage", "reason", "detail")
+_READ_AHEAD = 4
+"""Ledgers that are read at once; Arrow decodes them beside Python."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +35,14 @@ class LedgerAt:
     """The set's name for messages and for references between ledgers: the last part of its URL."""
     ledger: str
     digest: str
+    tar: str | None = None
+    tar_bytes: int = 0
+    tars: str | None = None
+    """The folder of the tar, where it does not lie beside the ledger."""
+    roles: tuple[str, ...] = ()
+    """The roles that a sidecar adds: the members in its tar."""
+    tar_copy: str | None = None
+    """A local copy of the tar, where one was fetched."""
 
     def reference(self) -> InputRef:
         return InputRef(set=self.set, ledger=self.ledger, digest=self.digest)
@@ -28,6 +50,24 @@ class LedgerAt:
 
 Chain = tuple[LedgerAt, ...]
 """The ledgers of one shard, from the base set to the set that is read."""
+
+
+@dataclass(frozen=True)
+class MemberAt:
+    """Where a member lies: in which ledger's tar of the chain, counted from the base, and where in it."""
+
+    depth: int
+    tar: str
+    placed: Placed
+
+
+@dataclass(frozen=True)
+class JoinedRow:
+    """A sample as the ledgers of a chain have it, its members by role."""
+
+    key: str
+    record: Record
+    members: Mapping[str, MemberAt]
 
 
 class View:
@@ -49,6 +89,22 @@ class View:
         """Return the samples of one shard."""
         return read_chain(self.chain(shard), self._options)
 
+    def keys(self, shard: str) -> list[str]:
+        """Return the keys of the samples of one shard."""
+        keys: list[str] = chain_table(self.chain(shard), self._options, ())["key"].to_pylist()
+        return keys
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return `key` and the columns of all samples, nested as structs, in the order of the base.
+
+        `columns` names those to read, as columns or structs by dotted name, case aside; others are not read from the store.
+        A column that no ledger has is not in the table.
+        """
+        read = partial(chain_table, storage_options=self._options, columns=columns)
+        with ThreadPoolExecutor(_READ_AHEAD) as threads:
+            tables = list(threads.map(read, [self.chain(shard) for shard in self.shards]))
+        return concat(tables) if tables else pa.table({"key": pa.array([], pa.string())})
+
     def __iter__(self) -> Iterator[Sample]:
         for shard in self.shards:
             yield from self.shard(shard)
@@ -56,46 +112,111 @@ class View:
 
 def chain_of(parts: Sequence[tuple[ShardSet, Committed]]) -> Chain:
     """Return the chain of one shard from its sets, base first."""
-    return tuple(
-        LedgerAt(url=s.store.url, set=s.store.url.rstrip("/").rsplit("/", 1)[-1], ledger=committed.ledger, digest=committed.digest)
-        for s, committed in parts
-    )
+    return tuple(_located(s, committed) for s, committed in parts)
 
 
 def open_view(url: str, storage_options: Mapping[str, object] | None = None, *, partial: bool = False) -> View:
-    """Open a set by its URL together with the sets that it builds on."""
-    own = ShardSet.open(Store(url, storage_options))
+    """Open a set by its URL together with the sets that it builds on; a packed set is whole in itself."""
+    own = _open(url, storage_options)
     if own.info.kind != "sidecar":
         return View([own], storage_options, partial=partial)
-    parents = [ShardSet.open(Store(relative_url(url, parent), storage_options)) for parent in own.info.parents]
+    parents = [ShardSet.open(Store(relative_url(own.store.url, parent), storage_options)) for parent in own.info.parents]
     return View([*parents, own], storage_options, partial=partial)
 
 
 def read_chain(chain: Chain, storage_options: Mapping[str, object] | None = None) -> list[Sample]:
     """Join the ledgers of one shard by key; ShardError where one was made from another shard than the chain holds."""
-    samples: dict[str, Sample] = {}
+    stores = [Store(at.tars or at.url, storage_options) for at in chain]
+    return [
+        Sample(row.key, row.record, {role: _member(at, chain, stores) for role, at in row.members.items()})
+        for row in read_rows(chain, storage_options)
+    ]
+
+
+def read_rows(chain: Chain, storage_options: Mapping[str, object] | None = None) -> list[JoinedRow]:
+    """Return what `read_chain` does, with the places of the members instead of what opens them."""
+    joined: dict[str, JoinedRow] = {}
+    for depth, at in enumerate(chain):
+        ledger = read_ledger(Store(at.url, storage_options).blob(at.ledger), f"{at.url}/{at.ledger}")
+        _check_digests(ledger.footer, at, chain[:depth])
+        rows = {row.key: _joined_row(row, ledger.footer, depth) for row in ledger.outputs if row.fate == "kept"}
+        if depth == 0:
+            joined = rows
+            continue
+        if strange := sorted(rows.keys() - joined.keys()):
+            raise _strange_key(strange[0], at, chain[0])
+        joined = {key: _merged(row, rows[key]) for key, row in joined.items() if key in rows}
+    return list(joined.values())
+
+
+def chain_table(chain: Chain, storage_options: Mapping[str, object] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return what `read_chain` does as an Arrow table of `key` and columns; `columns` as in `View.table`."""
+    joined: pa.Table | None = None
     for depth, at in enumerate(chain):
         store = Store(at.url, storage_options)
-        ledger = read_ledger(store.blob(at.ledger), f"{at.url}/{at.ledger}")
-        _check_digests(ledger, at, chain[:depth])
-        rows = {row.key: row for row in ledger.outputs if row.fate == "kept"}
-        if depth == 0:
-            samples = {key: _sample(row, ledger, store) for key, row in rows.items()}
+        own = None if columns is None else ["role", "key", "fate", *(name for name in columns if name.lower() not in ROW_TYPES)]
+        table = read_table(store.blob(at.ledger), f"{at.url}/{at.ledger}", own)
+        _check_digests(footer_of(table, f"{at.url}/{at.ledger}"), at, chain[:depth])
+        table = table.filter(pc.and_(pc.equal(table["role"], "output"), pc.equal(table["fate"], "kept")))
+        table = table.select([name for name in table.column_names if name == "key" or name not in ROW_TYPES])
+        if joined is None:
+            joined = table
             continue
-        if strange := sorted(rows.keys() - samples.keys()):
-            raise ShardError(
-                f"{at.set}/{at.ledger} has the key {strange[0]!r}, which {chain[0].set}/{chain[0].ledger} lacks; run the recipe again"
-            )
-        samples = {key: _joined(sample, _sample(rows[key], ledger, store)) for key, sample in samples.items() if key in rows}
-    return list(samples.values())
+        strange = table.filter(pc.invert(pc.is_in(table["key"], value_set=joined["key"].combine_chunks())))
+        if strange.num_rows:
+            raise _strange_key(strange["key"][0].as_py(), at, chain[0])
+        joined = join_tables(joined, table)
+    assert joined is not None, "a chain has a base"
+    return joined.replace_schema_metadata(None)
 
 
-def _check_digests(ledger: Ledger, at: LedgerAt, ancestors: Chain) -> None:
-    if ledger.footer.digest != at.digest:
+def fates_table(
+    url: str, storage_options: Mapping[str, object] | None = None, *, fate: str | None = None, key: str | None = None
+) -> pa.Table:
+    """Return the rows of a set's ledgers without their columns: step, shard, key, role, parent, fate, stage, reason, detail.
+
+    `fate` and the beginning of a `key` choose rows. Only what the set's own step says: the sets that it builds on have their own.
+    """
+    own = _open(url, storage_options)
+    parts = []
+    for shard, committed in own.current(partial=True).items():
+        rows = read_table(own.store.blob(committed.ledger), f"{own.store.url}/{committed.ledger}", _FATE_COLUMNS).select(_FATE_COLUMNS)
+        rows = rows.filter(pc.equal(rows["fate"], fate)) if fate is not None else rows
+        rows = rows.filter(pc.starts_with(rows["key"], key)) if key is not None else rows
+        for name, value in (("shard", shard), ("step", own.info.step)):
+            rows = rows.add_column(0, name, pa.array([value] * len(rows), pa.string()))
+        parts.append(rows.replace_schema_metadata(None))
+    empty = pa.schema([(name, pa.string()) for name in ("step", "shard", *_FATE_COLUMNS)]).empty_table()
+    return pa.concat_tables([empty, *parts])
+
+
+def _open(url: str, storage_options: Mapping[str, object] | None) -> ShardSet:
+    own = ShardSet.open(Store(url, storage_options))
+    return ShardSet(own.store.at(LEDGERS), own.info) if own.info.kind == "packed" else own
+
+
+def _located(shard_set: ShardSet, committed: Committed) -> LedgerAt:
+    url = shard_set.store.url.rstrip("/")
+    home = url.removesuffix(f"/{LEDGERS}") if shard_set.info.kind == "packed" else url
+    return LedgerAt(
+        url=url,
+        set=home.rsplit("/", 1)[-1],
+        ledger=committed.ledger,
+        digest=committed.digest,
+        tar=committed.tar,
+        tar_bytes=committed.tar_bytes,
+        tars=home if home != url else None,
+        roles=tuple(name for name, kind in shard_set.info.adds.items() if kind == "member"),
+    )
+
+
+def _check_digests(footer: Footer, at: LedgerAt, ancestors: Chain) -> None:
+    if footer.digest != at.digest:
         raise ShardError(
-            f"{at.set}/{at.ledger} has the digest {ledger.footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made"
+            f"{at.set}/{at.ledger} has the digest {footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made. "
+            "Delete it and run the recipe again"
         )
-    made_from = {ref.set: ref.digest for ref in ledger.footer.inputs}
+    made_from = {ref.set: ref.digest for ref in footer.inputs}
     for ancestor in ancestors:
         if made_from.get(ancestor.set) != ancestor.digest:
             raise ShardError(
@@ -104,18 +225,27 @@ def _check_digests(ledger: Ledger, at: LedgerAt, ancestors: Chain) -> None:
             )
 
 
-def _sample(row: OutputRow, ledger: Ledger, store: Store) -> Sample:
-    members: dict[str, Member] = {}
+def _strange_key(key: str, at: LedgerAt, base: LedgerAt) -> ShardError:
+    return ShardError(f"{at.set}/{at.ledger} has the key {key!r}, which the sets before it, from {base.set} on, lack; run the recipe again")
+
+
+def _joined_row(row: OutputRow, footer: Footer, depth: int) -> JoinedRow:
+    members: dict[str, MemberAt] = {}
     for placed in row.members:
-        if placed.suffix == "json":
+        if placed.suffix == RECORD_SUFFIX:
             continue
-        if ledger.footer.tar is None:
-            raise ShardError(f"shard {ledger.footer.shard}: {row.key} has members but the ledger names no tar")
-        blob = store.blob(ledger.footer.tar.name, placed.offset, placed.size)
-        member = Member(placed.suffix, blob, placed.crc32, placed.sha256)
-        members[member.role] = member
-    return Sample(row.key, row.record, members)
+        if footer.tar is None:
+            raise ShardError(f"shard {footer.shard}: {row.key} has members but the ledger names no tar; delete the ledger and run again")
+        members[role_of(placed.suffix)] = MemberAt(depth, footer.tar.name, placed)
+    return JoinedRow(row.key, row.record, members)
 
 
-def _joined(base: Sample, added: Sample) -> Sample:
-    return Sample(base.key, merge_records(base.record, added.record), {**base.members, **added.members})
+def _merged(base: JoinedRow, added: JoinedRow) -> JoinedRow:
+    return JoinedRow(base.key, merge_records(base.record, added.record), {**base.members, **added.members})
+
+
+def _member(at: MemberAt, chain: Chain, stores: Sequence[Store]) -> Member:
+    placed, copy = at.placed, chain[at.depth].tar_copy
+    place = placed.offset, placed.size
+    blob = FileBlob(copy, *place) if copy else stores[at.depth].blob(at.tar, *place)
+    return Member(placed.suffix, blob, placed.crc32, placed.sha256)

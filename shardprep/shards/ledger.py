@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shardprep.core.blob import Blob
+from shardprep.core.blob import Blob, read_blob
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
-from shardprep.core.sample import Record, flatten
+from shardprep.core.sample import Record
 from shardprep.errors import ShardError
+from shardprep.shards.columns import is_plain, pick_leaves, record_columns
+from shardprep.shards.refusal import refusals
 from shardprep.shards.tar import Placed
 
 Fate = Literal["kept", "dropped", "failed"]
 
-ROW_COLUMNS = ("role", "key", "parent", "fate", "stage", "reason", "detail", "into", "digest", "members")
-"""Names of a ledger's own columns; a record may not use them."""
-
 _METADATA_KEY = b"shardprep"
+_CHECKSUM_KEY = b"shardprep.footer-sha256"
+_SEAL_KEY = b"shardprep.file-sha256"
+_UNSEALED = b"sha256 of this file as it is with these words in the place of it"
+_WORDS = {"fate": {"kept", "dropped", "failed"}, "role": {"input", "output"}}
 _PLACED = pa.struct(
     [("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32()), ("sha256", pa.string())]
 )
-_ROW_TYPES = {
+_TENSOR = pa.struct(
+    [("name", pa.string()), ("dtype", pa.string()), ("shape", pa.list_(pa.int64())), ("offset", pa.int64()), ("num_bytes", pa.int64())]
+)
+ROW_TYPES = {
     "role": pa.string(),
     "key": pa.string(),
     "parent": pa.string(),
@@ -37,16 +45,9 @@ _ROW_TYPES = {
     "into": pa.list_(pa.string()),
     "digest": pa.string(),
     "members": pa.list_(_PLACED),
+    "tensors": pa.list_(_TENSOR),
 }
-_ARROW_TYPES = {
-    "double": pa.float64(),
-    "int64": pa.int64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-    "list<double>": pa.list_(pa.float64()),
-    "list<int64>": pa.list_(pa.int64()),
-    "list<string>": pa.list_(pa.string()),
-}
+"""A ledger's own columns, whose names a record may not use; `tensors` is only there in a packed set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,17 @@ class InputRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlacedTensor:
+    """Where a tensor's data lies in the tar; `name` is role/tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    num_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutputRow:
     """One sample that came out, or a child that did not."""
 
@@ -77,6 +89,8 @@ class OutputRow:
     detail: str | None = None
     record: Record = field(default_factory=dict)
     members: tuple[Placed, ...] = ()
+    tensors: tuple[PlacedTensor, ...] = ()
+    """Only in a packed set, for its index."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +159,8 @@ def shard_digest(inputs: Sequence[InputRow], outputs: Sequence[OutputRow], tar: 
             row.fate,
             row.stage,
             row.reason,
-            _comparable(row.record),
-            [list(asdict(m).values()) for m in row.members],
+            comparable(row.record),
+            [list(vars(m).values()) for m in row.members],
         ]
         for row in outputs
     ]
@@ -168,86 +182,150 @@ def count_rows(inputs: Sequence[InputRow], outputs: Sequence[OutputRow]) -> dict
 
 
 def encode_ledger(ledger: Ledger, types: Mapping[str, str]) -> bytes:
-    """Return the Parquet bytes; `types` gives the declared type of columns by dotted name, others are inferred."""
-    rows: list[dict[str, Any]] = [_input_values(row) for row in ledger.inputs]
-    rows += [_output_values(row) for row in ledger.outputs]
-    records = [dict[str, Any]()] * len(ledger.inputs) + [dict(row.record) for row in ledger.outputs]
-    arrays: dict[str, pa.Array] = {name: pa.array([row.get(name) for row in rows], kind) for name, kind in _ROW_TYPES.items()}
-    declared = {name: _ARROW_TYPES[kind] for name, kind in types.items() if kind != "member"}
-    structs = _struct_types(records, declared)
-    if clash := sorted(set(structs) & set(ROW_COLUMNS)):
-        raise ShardError(f"shard {ledger.footer.shard}: the record has {clash[0]!r}, a name that the ledger itself uses; rename the column")
-    for name, kind in structs.items():
-        arrays[name] = pa.array([record.get(name) for record in records], kind)
-    table = pa.table(arrays)
-    metadata = {_METADATA_KEY: json.dumps(asdict(ledger.footer), sort_keys=True).encode()}
+    """Return the Parquet bytes; `types` gives the declared type of columns by dotted name, others are inferred.
+
+    ShardError where a column's values have no type in common, or its name is a ledger's own.
+    """
+    footer = ledger.footer
+    rows = [_values("input", row) for row in ledger.inputs] + [_values("output", row) for row in ledger.outputs]
+    own = {name: kind for name, kind in ROW_TYPES.items() if name != "tensors" or any(row.tensors for row in ledger.outputs)}
+    try:
+        columns = record_columns([row.get("record", {}) for row in rows], {name: kind for name, kind in types.items() if kind != "member"})
+    except ShardError as error:
+        raise ShardError(f"shard {footer.shard}: {error}") from error
+    if clash := sorted(columns.keys() & ROW_TYPES.keys()):
+        raise ShardError(f"shard {footer.shard}: the record has {clash[0]!r}, a name that the ledger itself uses; rename the column")
+    table = pa.table({name: pa.array([row.get(name) for row in rows], kind) for name, kind in own.items()} | columns)
+    text = json.dumps(asdict(footer), sort_keys=True).encode()
+    metadata = {_METADATA_KEY: text, _CHECKSUM_KEY: _sha256(text), _SEAL_KEY: _UNSEALED}
     sink = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
-    return sink.getvalue()
+    return _sealed(sink.getvalue())
 
 
 def read_ledger(blob: Blob, name: str) -> Ledger:
-    """Read a whole ledger; ShardError where it is cut short or no ledger."""
+    """Read a whole ledger; ShardError where it is cut short, damaged or no ledger."""
     table = read_table(blob, name)
-    footer = _footer(table.schema.metadata, name)
-    record_names = [column for column in table.column_names if column not in ROW_COLUMNS]
+    footer = footer_of(table, name)
+    own = [column for column in table.column_names if column in ROW_TYPES]
+    records = table.drop_columns(own).to_pylist() if len(own) < table.num_columns else [{}] * len(table)
     inputs: list[InputRow] = []
     outputs: list[OutputRow] = []
-    for row in table.to_pylist():
+    for row, record in zip(table.select(own).to_pylist(), records, strict=True):
         common = {column: row[column] for column in ("key", "fate", "stage", "reason", "detail")}
         if row["role"] == "input":
             inputs.append(InputRow(**common, into=tuple(row["into"] or ()), digest=row["digest"]))
         else:
-            record = _canonical({column: row[column] for column in record_names})
             members = tuple(Placed(**member) for member in row["members"] or ())
-            outputs.append(OutputRow(**common, parent=row["parent"], record=record, members=members))
+            tensors = tuple(PlacedTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in row.get("tensors") or ())
+            outputs.append(OutputRow(**common, parent=row["parent"], record=_canonical(record), members=members, tensors=tensors))
     return Ledger(tuple(inputs), tuple(outputs), footer)
 
 
 def read_table(blob: Blob, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a ledger as an Arrow table, its footer in the schema's metadata; `columns` are top-level names."""
+    """Read a ledger as an Arrow table, its footer in the schema's metadata; `columns` are leaves or structs by dotted name."""
+    # In one go: a ledger is small, and on an object store each read is a request.
+    with refusals(f"reading {name}"):
+        data = read_blob(blob)
     try:
-        with blob.open() as file:
-            return pq.ParquetFile(file).read(columns=list(columns) if columns else None)
-    except (pa.ArrowException, OSError) as error:
+        file = pq.ParquetFile(pa.BufferReader(data))
+        _check_seal(data, file.metadata.metadata, name)
+        table = file.read(columns=None if columns is None else pick_leaves(file.schema_arrow, columns))
+        table.validate(full=True)
+    except _DAMAGE as error:
         raise ShardError(_damaged(name, error)) from error
+    _check_rows(table, name, set(columns if columns is not None else ROW_TYPES.keys() - {"tensors"}))
+    return table
 
 
 def read_footer(blob: Blob, name: str) -> Footer:
     """Read only a ledger's footer."""
+    with refusals(f"reading {name}"):
+        file = blob.open()
     try:
-        with blob.open() as file:
-            metadata = pq.ParquetFile(file).schema_arrow.metadata
-    except (pa.ArrowException, OSError) as error:
+        with file:
+            metadata = pq.ParquetFile(file).metadata.metadata
+    except _DAMAGE as error:
         raise ShardError(_damaged(name, error)) from error
     return _footer(metadata, name)
 
 
-def _damaged(name: str, error: Exception) -> str:
+def footer_of(table: pa.Table, name: str) -> Footer:
+    """Return the footer of a ledger that was read as a table."""
+    return _footer(table.schema.metadata, name)
+
+
+# What pyarrow raises on bytes that are no Parquet, or no longer.
+_DAMAGE = (pa.ArrowException, OSError, ValueError, KeyError, MemoryError)
+
+
+def _sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).hexdigest().encode()
+
+
+def _sealed(data: bytes) -> bytes:
+    """Return the file with its own sha256 in it, so that a reader notices a changed byte wherever it is."""
+    assert data.count(_UNSEALED) == 1, "the seal has one place in a ledger"
+    return data.replace(_UNSEALED, _sha256(data))
+
+
+def _check_seal(data: bytes, metadata: Mapping[bytes, bytes] | None, name: str) -> None:
+    seal = (metadata or {}).get(_SEAL_KEY)
+    if seal is None:
+        raise _no_ledger(name, "it lacks the metadata of one")
+    if len(seal) != len(_UNSEALED) or _sha256(data.replace(seal, _UNSEALED)) != seal:
+        raise ShardError(_damaged(name, "a byte of it was changed after it was written"))
+
+
+def _damaged(name: str, error: Exception | str) -> str:
     return f"ledger {name} cannot be read ({error}). Delete it and run again: only its shard is made anew"
 
 
+def _check_rows(table: pa.Table, name: str, expected: set[str]) -> None:
+    """Check the ledger's own columns: there, of their types, and with the values that the format knows."""
+    for column in expected & ROW_TYPES.keys():
+        if column not in table.column_names or table[column].type != ROW_TYPES[column]:
+            raise _no_ledger(name, f"its column {column} is not there, or not {ROW_TYPES[column]}")
+    for column in expected & {"role", "key", "fate"}:
+        known = _WORDS.get(column)
+        strange = known and set(pc.unique(table[column]).to_pylist()) - known
+        if table[column].null_count or strange:
+            raise _no_ledger(name, f"its column {column} has a value that is none of the format")
+    for column in table.schema:
+        if column.name not in ROW_TYPES and not is_plain(column.type):
+            raise _no_ledger(name, f"its column {column.name} is {column.type}; records hold text, numbers, booleans and lists")
+
+
+def _no_ledger(name: str, what: str) -> ShardError:
+    return ShardError(f"{name} is Parquet but no ledger of shardprep ({what}). Delete it and run again: only its shard is made anew")
+
+
 def _footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Footer:
+    text = (metadata or {}).get(_METADATA_KEY, b"")
     try:
-        values = json.loads((metadata or {})[_METADATA_KEY])
-        values["inputs"] = tuple(InputRef(**ref) for ref in values["inputs"])
-        values["tar"] = TarRef(**values["tar"]) if values["tar"] else None
-        values["supersedes"] = tuple(values["supersedes"])
-        footer = Footer(**values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ShardError(f"{name} is Parquet but no ledger of shardprep ({error!r})") from error
-    if footer.format != FORMAT_VERSION:
-        raise ShardError(f"ledger {name} has format {footer.format}; this version reads {FORMAT_VERSION}. Make the set again")
+        values = json.loads(text)
+        version = values["format"]
+        if version == FORMAT_VERSION:
+            values["inputs"] = tuple(InputRef(**ref) for ref in values["inputs"])
+            values["tar"] = TarRef(**values["tar"]) if values["tar"] else None
+            values["supersedes"] = tuple(values["supersedes"])
+            footer = Footer(**values)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _no_ledger(name, repr(error)) from error
+    if version != FORMAT_VERSION:
+        raise ShardError(f"ledger {name} has format {version}; this version of shardprep reads {FORMAT_VERSION}. Make the set again")
+    if _sha256(text) != (metadata or {}).get(_CHECKSUM_KEY):
+        raise ShardError(_damaged(name, "its footer was changed after it was written"))
     return footer
 
 
-def _input_values(row: InputRow) -> dict[str, Any]:
-    return asdict(row) | {"role": "input", "into": list(row.into)}
-
-
-def _output_values(row: OutputRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in ("key", "parent", "fate", "stage", "reason", "detail")}
-    return values | {"role": "output", "members": [asdict(member) for member in row.members]}
+def _values(role: str, row: InputRow | OutputRow) -> dict[str, Any]:
+    """Return a row's values by column name, `record` besides."""
+    values: dict[str, Any] = {"role": role, **vars(row)}
+    for name in ("members", "tensors"):
+        if name in values:
+            values[name] = [vars(one) for one in values[name]]
+    return values
 
 
 def _canonical(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,46 +338,10 @@ def _canonical(record: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _comparable(value: Any) -> Any:
-    """Return the value with whole floats as ints: a column of whole numbers comes back from Parquet as either."""
+def comparable(value: Any) -> Any:
+    """Return the value without nulls and with whole floats as ints: Parquet gives both back as its column's other rows have them."""
     if isinstance(value, Mapping):
-        return {name: _comparable(inner) for name, inner in _canonical(value).items()}
+        return {name: comparable(inner) for name, inner in _canonical(value).items()}
     if isinstance(value, (list, tuple)):
-        return [_comparable(inner) for inner in value]
+        return [comparable(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _struct_types(records: Sequence[Record], declared: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
-    """Return the Arrow type of every top-level name: declared leaves as declared, others as their values say."""
-    leaves: dict[str, list[Any]] = {name: [] for name in declared}
-    for record in records:
-        for name, value in flatten(record):
-            leaves.setdefault(name, []).append(value)
-    tree: dict[str, Any] = {}
-    for name in sorted(leaves):
-        kind = declared.get(name) or _inferred(name, leaves[name])
-        *path, last = name.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = kind
-    return {name: _struct(node) for name, node in tree.items()}
-
-
-def _inferred(name: str, values: Iterable[Any]) -> pa.DataType:
-    try:
-        return pa.infer_type(list(values))
-    except pa.ArrowInvalid:
-        raise ShardError(
-            f"column {name} mixes types that have nothing in common ({_kinds(values)}); give it one type in the source list"
-        ) from None
-
-
-def _kinds(values: Iterable[Any]) -> str:
-    return ", ".join(sorted({type(value).__name__ for value in values}))
-
-
-def _struct(node: Any) -> pa.DataType:
-    if not isinstance(node, dict):
-        return node
-    return pa.struct([(name, _struct(inner)) for name, inner in node.items()])

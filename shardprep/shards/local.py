@@ -63,13 +63,10 @@ class LocalFolder:
             entries = os.scandir(self.root)
         except FileNotFoundError:
             return {}
-        found = {}
+        found: dict[str, int] = {}
         with entries:
             for entry in entries:
-                # Another worker may remove a superseded file between the listing and this line.
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.is_file() and not entry.name.startswith(TEMPORARY_PREFIX):
-                        found[entry.name] = entry.stat().st_size
+                found.update((file.name, file.size) for file in _stored(entry.name, entry) if file.version != ABSENT)
         return dict(sorted(found.items()))
 
     def walk(self) -> Iterator[StoredFile]:
@@ -163,17 +160,22 @@ class LocalFolder:
                         stack.append(name)
                     elif entry.is_symlink() and os.path.isdir(entry.path):
                         linked.append(name)
-                    elif not entry.name.startswith(TEMPORARY_PREFIX):
+                    else:
                         found.extend(_stored(name, entry))
 
 
 def _stored(name: str, entry: os.DirEntry[str]) -> Iterator[StoredFile]:
+    """Yield the entry where it is a regular file."""
+    if entry.name.startswith(TEMPORARY_PREFIX):
+        return
     try:
         info = entry.stat()
-    except OSError:
+    except OSError as error:
         # A link that leads nowhere or in a circle stays in the list, so that it gets a fate.
         if entry.is_symlink():
             yield StoredFile(name, 0, ABSENT)
+        elif not isinstance(error, FileNotFoundError):  # another worker may have removed a superseded file since the listing
+            raise
         return
     if stat.S_ISREG(info.st_mode):
         yield StoredFile(name, info.st_size, str(info.st_mtime_ns))

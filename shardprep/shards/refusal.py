@@ -23,6 +23,7 @@ _NEXT_STEP = {
     "EPERM": "not permitted. Check its owner and mode, or the credentials of the store",
     "ENOENT": "not found. Check the path",
     "ENOTDIR": "a part of the path is a file, not a folder. Check the path",
+    "EEXIST": "a part of the path is a file, not a folder. Check the path",
     "EISDIR": "it is a folder, expected a file. Check the path",
     "ENAMETOOLONG": "the name is too long for this filesystem. Choose a shorter path",
     "ELOOP": "its symbolic links form a loop. Mend the link",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from fsspec.asyn import AsyncFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from shardprep.errors import StoreError
 from shardprep.shards.local import StoredFile, Temporary
@@ -24,6 +29,7 @@ BLOCK_BYTES = 4 << 20
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "contentHash", "mtime", "LastModified", "modified", "updated", "last_modified", "created")
 # S3 answers 409 while another conditional upload of the same name is in flight: neither has won yet.
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class RemoteFolder:
@@ -47,7 +53,12 @@ class RemoteFolder:
     def walk(self) -> Iterator[StoredFile]:
         """Yield the files below the folder, sorted by name."""
         self._fs.invalidate_cache(self._root)
-        entries = self._fs.find(self._root, detail=True).values()
+        try:
+            entries = self._fs.find(self._root, detail=True, **_strictness(self._fs)).values()
+        except FileNotFoundError:
+            if self._fs.exists(self._root):
+                raise
+            return
         for name, entry in sorted(self._files(entries), key=lambda item: item[0]):
             yield StoredFile(name, int(entry["size"] or 0), _version(entry))
 
@@ -94,12 +105,14 @@ class RemoteFolder:
             return True
         if "mode" not in inspect.signature(put).parameters:
             raise StoreError(f"{self.path(name)}: {self._fs.protocol} cannot create exclusively; write to another kind of store")
-        return _put_new(lambda: put(*arguments, mode="create"))
+        # Object stores decide who is first; fsspec's own create looks and then writes, which is safe only one at a time.
+        with contextlib.nullcontext() if isinstance(self._fs, AsyncFileSystem) else _ONE_AT_A_TIME:
+            return _put_new(lambda: put(*arguments, mode="create"))
 
     def _files(self, entries: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         prefix = f"{self._root}/"
         for entry in entries:
-            if entry["type"] == "file" and entry["name"].startswith(prefix) and len(entry["name"]) > len(prefix):
+            if entry.get("type") == "file" and entry["name"].startswith(prefix) and len(entry["name"]) > len(prefix):
                 yield entry["name"][len(prefix) :], entry
 
 
@@ -162,6 +175,12 @@ class _RangeReader(io.RawIOBase):
             )
         self._position += count
         return data
+
+
+def _strictness(fs: Any) -> dict[str, str]:
+    """Return what keeps fsspec's own `find` from passing over folders that it cannot list; flat listings of object stores need nothing."""
+    generic = type(fs).find is AbstractFileSystem.find or getattr(type(fs), "_find", None) is AsyncFileSystem._find
+    return {"on_error": "raise"} if generic else {}
 
 
 def _put_new(put: Callable[[], object]) -> bool:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shardprep.core.fingerprint import FORMAT_VERSION
-from shardprep.errors import IncompleteSet, ShardError
+from shardprep.errors import IncompleteSet, ShardError, StoreError
 from shardprep.shards.ledger import Footer, Ledger, read_footer, read_ledger
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, parse_ledger_name, shard_of_tar
 from shardprep.shards.store import Store
@@ -43,6 +43,7 @@ class Committed:
     ledger: str
     digest: str
     tar: str | None
+    fingerprint: str
     step_fingerprint: str
     counts: Mapping[str, int]
     seconds: float = 0.0
@@ -55,6 +56,7 @@ class Committed:
             ledger=ledger,
             digest=footer.digest,
             tar=footer.tar.name if footer.tar else None,
+            fingerprint=footer.fingerprint,
             step_fingerprint=footer.step_fingerprint,
             counts=dict(footer.counts),
             seconds=round(sum(footer.seconds.values()), 3),
@@ -87,6 +89,25 @@ class ShardSet:
             self._known[name] = Committed.from_footer(name, read_footer(self.store.blob(name), f"{self.store.url}/{name}"))
         return self._known[name]
 
+    def readable(self, name: str) -> Committed | None:
+        """Return what is known of a ledger, or None where it cannot be read or is no longer there."""
+        try:
+            return self.committed(name)
+        except ShardError:
+            return None
+        except StoreError:
+            if name in self.store.names():
+                raise
+            # Another run has put a newer one in its place since it was listed.
+            return None
+
+    def whole(self, name: str, sizes: Mapping[str, int]) -> Committed | None:
+        """Return what is known of a readable ledger whose tar is listed in `sizes` as large as it was; else None."""
+        committed = self.readable(name)
+        if committed and committed.tar and sizes.get(committed.tar) != committed.tar_bytes:
+            return None
+        return committed
+
     def remember(self, committed: Committed) -> None:
         """Take note of a ledger that was just committed."""
         self._known[committed.ledger] = committed
@@ -96,29 +117,37 @@ class ShardSet:
         return list(self._known.values())
 
     def save_digests(self) -> None:
-        """Write `digests.json` where it would change: a cache of the footers of the ledgers that lie there."""
-        names = self.store.names()
-        known = {name: asdict(committed) for name, committed in sorted(self._known.items()) if name in names}
-        data = json.dumps(known, indent=0, sort_keys=True).encode()
-        if known and known != {name: asdict(c) for name, c in _read_digests(self.store).items()}:
-            self.store.replace_bytes(DIGESTS_FILE, data)
+        """Write `digests.json` where it would change: a cache of the footers of the ledgers that lie there.
+
+        Called before a shard is made again as well: a ledger that is made anew under an old name must not find what was
+        known of the old one.
+        """
+        sizes = self.store.names()
+        noted = {name: {**asdict(c), "ledger_bytes": sizes[name]} for name, c in sorted(self._known.items()) if name in sizes}
+        # What another run noted at the same time stays.
+        saved = _load_digests(self.store) if DIGESTS_FILE in sizes else {}
+        merged = {name: entry for name, entry in saved.items() if entry["ledger_bytes"] == sizes.get(name)} | noted
+        if merged != saved:
+            self.store.replace_bytes(DIGESTS_FILE, json.dumps(merged, indent=0, sort_keys=True).encode())
 
     def current(self, *, partial: bool = False) -> dict[str, Committed]:
         """Return the valid ledger of every listed shard; IncompleteSet where one is missing, unless `partial`.
 
-        Of several ledgers of one shard the one counts that was made by this set's step and is superseded by no other.
+        Of several ledgers of one shard the one counts that was made by this set's step and is superseded by no other; one
+        that cannot be read counts as not there.
         """
         by_shard: dict[str, list[LedgerName]] = {shard: [] for shard in self.info.shards}
         for name in self.store.names():
             parsed = parse_ledger_name(name)
             if parsed and parsed.shard in by_shard:
                 by_shard[parsed.shard].append(parsed)
-        found = {shard: self._valid(names) for shard, names in by_shard.items()}
+        unreadable: list[ShardError] = []
+        found = {shard: self._valid(names, unreadable) for shard, names in by_shard.items()}
         missing = [shard for shard, committed in found.items() if committed is None]
         if missing and not partial:
             raise IncompleteSet(
-                f"{self.store.url}: {len(missing)} of {len(found)} shards are missing or out of date, first {missing[0]}. "
-                "Run the recipe again, or ask for a partial view"
+                f"{self.store.url}: {len(missing)} of {len(found)} shards are missing or out of date, first {missing[0]}"
+                f"{f' ({unreadable[0]})' if unreadable else ''}. Run the recipe again, or ask for a partial view"
             )
         return {shard: committed for shard, committed in found.items() if committed is not None}
 
@@ -126,8 +155,14 @@ class ShardSet:
         """Read a whole ledger by file name."""
         return read_ledger(self.store.blob(name), f"{self.store.url}/{name}")
 
-    def _valid(self, names: list[LedgerName]) -> Committed | None:
-        valid = [name for name in names if self.committed(str(name)).step_fingerprint == self.info.step_fingerprint]
+    def _valid(self, names: list[LedgerName], unreadable: list[ShardError]) -> Committed | None:
+        valid: list[LedgerName] = []
+        for name in names:
+            try:
+                if self.committed(str(name)).step_fingerprint == self.info.step_fingerprint:
+                    valid.append(name)
+            except ShardError as error:
+                unreadable.append(error)
         if len({name.fingerprint for name in valid}) > 1:
             superseded = {old for name in valid for old in read_footer(self.store.blob(str(name)), str(name)).supersedes}
             valid = [name for name in valid if str(name) not in superseded] or valid
@@ -137,11 +172,13 @@ class ShardSet:
         """Remove ledgers and tars that no shard of `keep` needs, and what killed writers left; return the names removed.
 
         Only called when every shard of the set is committed: until then a tar without a ledger may be another run's work.
+        Nothing but temporaries goes where `set.json` has come to say something else: that is another run's set now.
         """
-        needed = {c.ledger for c in keep.values()} | {c.tar for c in keep.values() if c.tar}
         removed = self.store.clean_temporaries()
-        for name in self.store.names():
-            if name not in needed and (parse_ledger_name(name) or shard_of_tar(name)):
+        needed = {c.ledger for c in keep.values()} | {c.tar for c in keep.values() if c.tar}
+        unneeded = [name for name in self.store.names() if name not in needed and (parse_ledger_name(name) or shard_of_tar(name))]
+        if unneeded and read_info(self.store) == self.info:
+            for name in unneeded:
                 self.store.remove(name)
                 removed.append(name)
         return removed
@@ -153,19 +190,24 @@ def read_info(store: Store) -> SetInfo | None:
         return None
     try:
         values = json.loads(store.read(SET_FILE))
-        info = SetInfo(**values | {"parents": tuple(values["parents"]), "shards": tuple(values["shards"])})
+        version = values["format"]
+        info = (
+            SetInfo(**values | {"parents": tuple(values["parents"]), "shards": tuple(values["shards"])})
+            if version == FORMAT_VERSION
+            else None
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ShardError(
             f"{store.url}/{SET_FILE} cannot be read ({error!r}). Delete it and run the recipe again; no shard is lost"
         ) from error
-    if info.format != FORMAT_VERSION:
-        raise ShardError(f"{store.url} has format {info.format}; this version of shardprep reads {FORMAT_VERSION}")
+    if info is None:
+        raise ShardError(f"{store.url} has format {version}; this version of shardprep reads {FORMAT_VERSION}")
     return info
 
 
 def write_info(store: Store, info: SetInfo) -> bool:
     """Write `set.json` where it would change; return whether it did."""
-    if read_info(store) == replace(info):
+    if read_info(store) == info:
         return False
     store.replace_bytes(SET_FILE, (json.dumps(asdict(info), indent=1, sort_keys=True) + "\n").encode())
     return True
@@ -180,10 +222,25 @@ def relative_url(url: str, relative: str) -> str:
 
 
 def _read_digests(store: Store) -> dict[str, Committed]:
-    if DIGESTS_FILE not in store.names():
+    """Return what `digests.json` says of the ledgers that still lie there as they were."""
+    sizes = store.names()
+    if DIGESTS_FILE not in sizes:
         return {}
+    known = {}
+    for name, entry in _load_digests(store).items():
+        values = dict(entry)
+        if values.pop("ledger_bytes", None) == sizes.get(name):
+            known[name] = Committed(**values)
+    return known
+
+
+def _load_digests(store: Store) -> dict[str, dict[str, Any]]:
+    """Return the entries of `digests.json`; none where it is damaged, for it is only a cache of what the ledgers say."""
     try:
-        return {name: Committed(**values) for name, values in json.loads(store.read(DIGESTS_FILE)).items()}
-    except (TypeError, ValueError):
-        # Only a cache: what it does not say is read from the ledgers.
+        entries = json.loads(store.read(DIGESTS_FILE))
+    except ValueError:
         return {}
+    fields = {*Committed.__dataclass_fields__, "ledger_bytes"}
+    if not isinstance(entries, dict):
+        return {}
+    return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.keys() == fields}

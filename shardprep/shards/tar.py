@@ -24,7 +24,8 @@ MAX_MEMBER_BYTES = 8 * 1024**3 - 1
 """USTAR holds a size in 11 octal digits."""
 MAX_NAME_BYTES = 100
 
-_SUFFIX = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
+# Not `__key__` and the like: WebDataset keeps its own values under such names.
+_SUFFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]*(\.[A-Za-z0-9_+-]+)*")
 _ZEROS = bytes(BLOCK)
 _MAX_EXTENSION_BYTES = 1 << 20
 _MAX_TAIL_BYTES = 4 << 20
@@ -303,7 +304,7 @@ def _check_new(where: str, key: str, member: Member) -> None:
         raise ShardError(f"{where}: key {key!r}: keys hold a-z 0-9 _ - and begin with a letter or digit. Rename it in the source list")
     if not _SUFFIX.fullmatch(member.suffix):
         raise ShardError(
-            f"{where}: {name!r}: suffixes are A-Z a-z 0-9 _ + - and single dots between, such as latent.safetensors. Rename the member"
+            f"{where}: {name!r}: suffixes are A-Z a-z 0-9 _ + - and single dots inside, such as latent.safetensors. Rename the member"
         )
     if len(name) > MAX_NAME_BYTES:
         raise ShardError(f"{where}: {name!r} has {len(name)} bytes; USTAR names hold {MAX_NAME_BYTES}. Shorten the key or the suffix")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import zlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from shardprep.core.blob import Blob
+from zlib_ng import zlib_ng
+
+from shardprep.core.blob import Blob, read_blob
+from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import ShardprepError
-from shardprep.shards.join import open_view
-from shardprep.shards.ledger import Ledger, TarRef, shard_digest
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE
-from shardprep.shards.set import Committed, ShardSet
+from shardprep.shards.join import View, open_view
+from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, parse_ledger_name
+from shardprep.shards.packed_record import unpack_record
+from shardprep.shards.set import Committed, ShardSet, relative_url
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
 
@@ -32,6 +36,7 @@ class Problem:
 
 
 RUN_AGAIN = "Delete its ledger and run the recipe again"
+_BRING_UP = "Run the recipe again"
 
 
 def verify_set(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
@@ -40,30 +45,70 @@ def verify_set(url: str, storage_options: Mapping[str, object] | None = None) ->
     current = shard_set.current(partial=True)
     for shard in shard_set.info.shards:
         if shard not in current:
-            yield Problem(f"{url}/{shard}", "no valid ledger", "Run the recipe again")
+            yield Problem(f"{url}/{shard}", "no valid ledger", _BRING_UP)
     yield from _unlisted(shard_set, current)
+    parent = None
+    try:
+        parent = _parent(shard_set, storage_options)
+    except ShardprepError as error:
+        yield Problem(url, str(error), _BRING_UP)
+    if parent is not None:
+        yield from _same_shards(url, shard_set, parent)
     for shard, committed in current.items():
+        where = f"{url}/{committed.ledger}"
         try:
             ledger = shard_set.ledger(committed.ledger)
-            yield from verify_ledger(shard_set.store, ledger, f"{url}/{committed.ledger}")
+            yield from _cached(where, committed, ledger)
+            yield from verify_ledger(shard_set.store, ledger, where, committed.ledger)
+            if parent is not None and shard in parent.shards:
+                yield from _made_from(where, ledger, parent, shard)
         except ShardprepError as error:
-            yield Problem(f"{url}/{shard}", str(error), RUN_AGAIN)
-    yield from _relation(url, shard_set, current, storage_options)
+            yield Problem(where, str(error), RUN_AGAIN)
 
 
-def verify_ledger(tars: Store, ledger: Ledger, where: str) -> Iterator[Problem]:
-    """Yield what is wrong with one shard: its digest, its tar's bytes, its members."""
+def verify_ledger(tars: Store, ledger: Ledger, where: str, name: str) -> Iterator[Problem]:
+    """Yield what is wrong with one shard: its digest, its counts, its rows, its tar's bytes, its members; `name` is its ledger's."""
     footer = ledger.footer
     if shard_digest(ledger.inputs, ledger.outputs, footer.tar) != footer.digest:
         yield Problem(where, "its rows do not have the digest that its footer says", RUN_AGAIN)
-    for role, rows in (("input", ledger.inputs), ("output", ledger.outputs)):
-        keys = [row.key for row in rows]
-        if len(set(keys)) < len(keys):
-            yield Problem(where, f"a key has two {role} rows", RUN_AGAIN)
+    if count_rows(ledger.inputs, ledger.outputs) != dict(footer.counts):
+        yield Problem(where, "its rows are not as many as its footer says", RUN_AGAIN)
+    parsed = parse_ledger_name(name)
+    if parsed is None or (parsed.shard, parsed.fingerprint) != (footer.shard, footer.fingerprint[:8]):
+        yield Problem(where, f"it is the ledger of shard {footer.shard} with fingerprint {footer.fingerprint[:8]}, renamed", RUN_AGAIN)
+    yield from _rows(ledger, where)
     if footer.tar is not None:
         yield from _verify_tar(tars, ledger, footer.tar, where)
     elif any(row.members for row in ledger.outputs):
         yield Problem(where, "rows have members, but there is no tar", RUN_AGAIN)
+
+
+def sha256_of(blob: Blob) -> str:
+    """Return the sha256 of a blob's bytes, 64 hex digits, in little memory."""
+    digest = hashlib.sha256()
+    with blob.open() as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _rows(ledger: Ledger, where: str) -> Iterator[Problem]:
+    """Every key has one row per role, and input and output rows name each other."""
+    for role, rows in (("input", ledger.inputs), ("output", ledger.outputs)):
+        keys = [row.key for row in rows]
+        if len(set(keys)) < len(keys):
+            yield Problem(where, f"a key has two {role} rows", RUN_AGAIN)
+    outputs = {row.key for row in ledger.outputs if row.fate == "kept"}
+    for row in ledger.inputs:
+        if lost := sorted(set(row.into) - outputs):
+            yield Problem(where, f"{row.key} went into {lost[0]}, which no row keeps", RUN_AGAIN)
+        if (row.fate == "kept") != bool(row.into):
+            yield Problem(where, f"{row.key} is {row.fate} and went into {len(row.into)} samples", RUN_AGAIN)
+    claimed = {key for row in ledger.inputs for key in row.into}
+    parents = {row.key for row in ledger.inputs}
+    for output in ledger.outputs:
+        if output.parent not in parents or (output.fate == "kept" and output.key not in claimed):
+            yield Problem(where, f"{output.key} came out of {output.parent}, but no input row says so", RUN_AGAIN)
 
 
 def _verify_tar(tars: Store, ledger: Ledger, ref: TarRef, where: str) -> Iterator[Problem]:
@@ -71,7 +116,7 @@ def _verify_tar(tars: Store, ledger: Ledger, ref: TarRef, where: str) -> Iterato
         yield Problem(where, f"its tar {ref.name} is missing", RUN_AGAIN)
         return
     tar = tars.blob(ref.name)
-    if _sha256(tar) != ref.sha256:
+    if (tar.size, sha256_of(tar)) != (ref.size, ref.sha256):
         yield Problem(f"{tars.url}/{ref.name}", "its bytes do not have the sha256 that its ledger says", RUN_AGAIN)
     listed = {(row.key, m.suffix): m for row in ledger.outputs for m in row.members}
     found = {(m.key, m.suffix): (m.offset, m.size) for m in index_tar(tar, name=ref.name)}
@@ -82,60 +127,60 @@ def _verify_tar(tars: Store, ledger: Ledger, ref: TarRef, where: str) -> Iterato
             yield Problem(where, f"member {'.'.join(name)} does not have its crc32", RUN_AGAIN)
     for name in sorted(found.keys() - listed.keys()):
         yield Problem(where, f"member {'.'.join(name)} is in the tar but not in the ledger", RUN_AGAIN)
+    for row in ledger.outputs:
+        for placed in row.members:
+            if placed.suffix == RECORD_SUFFIX and not _says_the_same(tars.blob(ref.name, placed.offset, placed.size), row):
+                yield Problem(where, f"{row.key}.{RECORD_SUFFIX} does not say what the ledger's columns say", RUN_AGAIN)
+
+
+def _says_the_same(record: Blob, row: OutputRow) -> bool:
+    try:
+        return bool(comparable(unpack_record(json.loads(read_blob(record)))) == comparable(row.record))
+    except (ValueError, AttributeError):
+        return False
+
+
+def _cached(where: str, committed: Committed, ledger: Ledger) -> Iterator[Problem]:
+    """What `digests.json` says of a ledger is what its footer says."""
+    if committed != Committed.from_footer(committed.ledger, ledger.footer):
+        yield Problem(where, f"{DIGESTS_FILE} says something else of it than its footer", f"Delete {DIGESTS_FILE}: it is only a cache")
 
 
 def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator[Problem]:
     needed = {SET_FILE, DIGESTS_FILE, shard_set.info.assignment}
     needed |= {c.ledger for c in current.values()} | {c.tar for c in current.values()}
-    for name in shard_set.store.names():
-        if name not in needed:
-            yield Problem(f"{shard_set.store.url}/{name}", "no shard of the set needs this file", "Remove it with verify --clean")
+    for file in shard_set.store.walk():
+        if file.name not in needed:
+            yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with verify --clean")
 
 
-def _relation(
-    url: str, shard_set: ShardSet, current: Mapping[str, Committed], storage_options: Mapping[str, object] | None
-) -> Iterator[Problem]:
-    """Every kept sample of the parent must have one input row here, and the parents must be those it was made from."""
+def _parent(shard_set: ShardSet, storage_options: Mapping[str, object] | None) -> View | None:
+    """Return the join that the set was made from; None where its samples came from a source."""
     parents = shard_set.info.parents
-    if not parents:
-        return
-    try:
-        parent = open_view(f"{url.rstrip('/').rsplit('/', 1)[0]}/{parents[-1].removeprefix('../')}", storage_options, partial=True)
-    except ShardprepError as error:
-        yield Problem(url, str(error), "Run the recipe again")
-        return
-    for shard in parent.shards:
-        if shard not in current:
-            continue
-        try:
-            ledger = shard_set.ledger(current[shard].ledger)
-            samples = {sample.key for sample in parent.shard(shard)}
-            made_from = {ref.set: ref.digest for ref in ledger.footer.inputs}
-            stale = [at.set for at in parent.chain(shard) if made_from.get(at.set) != at.digest]
-        except ShardprepError as error:
-            yield Problem(f"{url}/{shard}", str(error), RUN_AGAIN)
-            continue
-        if stale:
-            yield Problem(
-                f"{url}/{current[shard].ledger}",
-                f"it was made from another {stale[0]}/{shard} than the one that is there",
-                "Run the recipe again",
-            )
-        elif samples != {row.key for row in ledger.inputs}:
-            yield Problem(f"{url}/{current[shard].ledger}", "its input rows are not the samples of its input shard", RUN_AGAIN)
+    return open_view(relative_url(shard_set.store.url, parents[-1]), storage_options, partial=True) if parents else None
 
 
-def _sha256(blob: Blob) -> str:
-    digest = hashlib.sha256()
-    with blob.open() as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _same_shards(url: str, shard_set: ShardSet, parent: View) -> Iterator[Problem]:
+    name = shard_set.info.parents[-1].removeprefix("../")
+    if missing := sorted(set(shard_set.info.shards) - set(parent.shards)):
+        yield Problem(f"{url}/{missing[0]}", f"it was made from {name}, which lacks that shard", _BRING_UP)
+    if more := sorted(set(parent.sets[-1].info.shards) - set(shard_set.info.shards)):
+        yield Problem(f"{url}/{more[0]}", f"{name} has this shard, {SET_FILE} does not list it", _BRING_UP)
+
+
+def _made_from(where: str, ledger: Ledger, parent: View, shard: str) -> Iterator[Problem]:
+    """Every kept sample of the parent has one input row here, and the parents are those that the shard was made from."""
+    made_from = {ref.set: ref.digest for ref in ledger.footer.inputs}
+    stale = [at.set for at in parent.chain(shard) if made_from.get(at.set) != at.digest]
+    if stale:
+        yield Problem(where, f"it was made from another {stale[0]}/{shard} than the one that is there", _BRING_UP)
+    elif set(parent.keys(shard)) != {row.key for row in ledger.inputs}:
+        yield Problem(where, "its input rows are not the samples of its input shard", RUN_AGAIN)
 
 
 def _crc32(blob: Blob) -> int:
     value = 0
     with blob.open() as file:
         while chunk := file.read(_CHUNK):
-            value = zlib.crc32(chunk, value)
+            value = zlib_ng.crc32(chunk, value)
     return value

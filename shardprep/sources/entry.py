@@ -53,8 +53,9 @@ class SourceEntry:
         return Failed(reason, detail)
 
     def identity(self) -> dict[str, Any]:
-        """Return what its outcome depends on: everything but where its files lie."""
+        """Return what its outcome depends on: everything but where its files lie, which the words of a problem say too."""
         data = self.to_json()
+        data["problem"] = self.problem and self.problem.partition(": ")[0]
         for name in ("members", "captions"):
             data[name] = [{**member, "url": None} for member in data[name]]
         return data

@@ -120,7 +120,8 @@ def _read_parquet(blob: Blob, what: str) -> list[Row]:
 
     try:
         with blob.open() as file:
-            rows: list[Row] = pq.read_table(pa.PythonFile(file, mode="r")).to_pylist()
+            # Not read_table: its threads may let go of the Python file while the interpreter ends, and abort it.
+            rows: list[Row] = pq.ParquetFile(pa.PythonFile(file, mode="r")).read().to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in rows]

@@ -119,7 +119,10 @@ def describe_settings(kind: type) -> tuple[Setting, ...]:
 
 def setting_types(kind: type) -> dict[str, Any]:
     """Return the resolved annotation of every setting of a dataclass."""
-    hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+    try:
+        hints = get_type_hints(kind, include_extras=True) if is_dataclass(kind) else {}
+    except NameError as error:
+        raise RecipeError(f"{kind.__name__}: a setting's type names {error.name}, which its module does not; import it there") from error
     return {setting.name: hints[setting.name] for setting in describe_settings(kind)}
 
 

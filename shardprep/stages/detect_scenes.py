@@ -76,7 +76,8 @@ class DetectScenes(Stage):
         return SceneWatcher(self, sample)
 
     @property
-    def _detector_settings(self) -> DetectorSettings:
+    def detector_settings(self) -> DetectorSettings:
+        """The settings that concern the detector."""
         from shardprep.media.scenes import DetectorSettings
 
         return DetectorSettings(**{name: getattr(self, name) for name in DetectorSettings.__dataclass_fields__})
@@ -91,7 +92,7 @@ class SceneWatcher:
 
         self._stage, self._sample = stage, sample
         self._timeline = read_timeline(sample.members["video"].blob, on_corrupt="keep")
-        self._finder = SceneFinder(stage._detector_settings, self._timeline.fps)
+        self._finder = SceneFinder(stage.detector_settings, self._timeline.fps)
         self._last_seconds = 0.0
 
     def see(self, frame: Frame) -> None:

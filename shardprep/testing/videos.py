@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from shardprep.core.blob import BytesBlob, TempBlob, read_blob
 from shardprep.media.container import open_video
+from shardprep.media.encode import reproducible_options
 from shardprep.media.resize import Image
 from shardprep.media.scratch import muxing
 
@@ -69,12 +70,13 @@ def encode(
     rotation: int = 0,
     key_every: int = 250,
     sound_seconds: float = 0.0,
+    beep: tuple[float, float] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the frames as a video file.
 
     `times` are presentation seconds where they are not even; `rotation` is how far a player turns the frames, counter-
-    clockwise; `sound_seconds` adds a tone of that length.
+    clockwise; `sound_seconds` adds a tone of that length, silent but for `beep` where that is given.
     """
     file = io.BytesIO()
     with av.open(file, "w", format=container, container_options={"fflags": "+bitexact"}) as out:
@@ -84,20 +86,27 @@ def encode(
         stream = out.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         assert isinstance(stream, VideoStream), "the codecs used here are video codecs"
         stream.height, stream.width, stream.pix_fmt = first.shape[0], first.shape[1], pixel_format
-        stream.codec_context.time_base = TIME_BASE
+        # An AVI has a fixed rate, and frames only on its beat.
+        time_base = 1 / Fraction(fps).limit_denominator(1001) if container == "avi" else TIME_BASE
+        stream.codec_context.time_base = time_base
         stream.codec_context.gop_size = key_every
         stream.codec_context.thread_count = 1
-        stream.codec_context.options = {"preset": "veryfast", **(options or {})} if codec == "libx264" else dict(options or {})
+        # Key frames lie where `key_every` says, not where x264 sees a cut.
+        own = dict(options or {})
+        if codec == "libx264":
+            params = ":".join(filter(None, [own.get("x264-params"), reproducible_options(codec).get("x264-params")]))
+            own = {"preset": "veryfast", "sc_threshold": "0", **own} | ({"x264-params": params} if params else {})
+        stream.codec_context.options = own
         if rotation:
             stream.set_display_rotation(rotation)
         for k, image in enumerate([first, *images]):
             frame = VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts, frame.time_base = round((times[k] if times else k / fps) / TIME_BASE), TIME_BASE
+            frame.pts, frame.time_base = round((times[k] if times else k / fps) / time_base), time_base
             frame.pict_type = PictureType.NONE
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
         if sound:
-            sound(sound_seconds)
+            sound(sound_seconds, beep)
     return file.getvalue()
 
 
@@ -146,11 +155,18 @@ def rotated(degrees: int) -> bytes:
 
 
 def numbered(count: int, *, container: str = "mp4", codec: str = "libx264", key_every: int = 250, open_gop: bool = False) -> bytes:
-    """Frame k is gray of value 16 + 2 k (up to 119 frames): pixels tell the index."""
-    gray = (np.full((48, 64, 3), 16 + 2 * k, np.uint8) for k in range(count))
-    x264 = {"qp": "0", "x264-params": "open-gop=1:bframes=3"} if open_gop else {"qp": "0"}
-    options = x264 if codec == "libx264" else {}
-    return encode(gray, container=container, codec=codec, key_every=key_every, options=options)
+    """Frames that show their index, for `number_in` to read; at most 256."""
+    bits = (np.unpackbits(np.array([k], np.uint8)) * np.uint8(255) for k in range(count))
+    frames = (np.repeat(np.broadcast_to(row[None, :, None], (48, 8, 3)), 8, axis=1) for row in bits)
+    x264 = {"x264-params": "open-gop=1:bframes=3:b-adapt=0"} if open_gop else {"x264-params": "bframes=3:b-adapt=0"}
+    return encode(frames, container=container, codec=codec, key_every=key_every, options=x264 if codec == "libx264" else {})
+
+
+def number_in(image: Image) -> int:
+    """Return the index that a frame of `numbered` shows, at any size."""
+    gray = image if image.ndim == 2 else image.mean(axis=2)
+    height, width = gray.shape
+    return int(np.packbits(gray[height // 2, width // 16 :: width // 8][:8] > 128)[0])
 
 
 def one_frame() -> bytes:
@@ -181,12 +197,21 @@ def truncated_after_index() -> bytes:
 
 
 def damaged() -> bytes:
-    """An mp4 whose pictures are overwritten with nonsense from the middle on."""
-    data = bytearray(three_shots())
-    start = data.find(b"mdat")
-    middle = start + (data.find(b"moov") - start) // 2
-    data[middle : middle + 400] = np.random.default_rng(0).bytes(400)
-    return bytes(data)
+    """An mp4 whose pictures are nonsense from the middle on."""
+    data = three_shots()
+    return damage(data, *range(48, 96))
+
+
+def damage(data: bytes, *places: int) -> bytes:
+    """Return the video with the packets at `places` in decoding order overwritten, but for their first bytes."""
+    damaged_data, noise = bytearray(data), np.random.default_rng(0)
+    with open_video(BytesBlob(data)) as (container, stream):
+        packets = [(packet.pos or 0, packet.size) for packet in container.demux(stream) if packet.size]
+    for place in places:
+        position, size = packets[place]
+        head = min(16, size // 2)
+        damaged_data[position + head : position + size] = noise.bytes(size - head)
+    return bytes(damaged_data)
 
 
 def empty() -> bytes:
@@ -203,7 +228,7 @@ def audio_only() -> bytes:
     """An mp4 that holds a tone and no picture."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
-        _add_sound(out)(1)
+        _add_sound(out)(1, None)
     return file.getvalue()
 
 
@@ -304,14 +329,16 @@ def _copied(data: bytes, container: str, change: Callable[[Packet[VideoStream]],
         return read_blob(TempBlob(file))
 
 
-def _add_sound(out: OutputContainer) -> Callable[[float], None]:
+def _add_sound(out: OutputContainer) -> Callable[[float, tuple[float, float] | None], None]:
     """Add an audio stream; the returned function writes a tone of 440 Hz of that many seconds."""
     stream = out.add_stream("aac", rate=_SOUND_RATE, layout="mono")
 
-    def write(seconds: float) -> None:
-        num = round(seconds * _SOUND_RATE)
-        tone = np.sin(2 * np.pi * 440 * np.arange(num, dtype=np.float32) / _SOUND_RATE)[None] * np.float32(0.5)
-        frame = AudioFrame.from_ndarray(tone.astype(np.float32), format="fltp", layout="mono")
+    def write(seconds: float, beep: tuple[float, float] | None) -> None:
+        times = np.arange(round(seconds * _SOUND_RATE)) / _SOUND_RATE
+        tone = np.sin(2 * np.pi * 440 * times) * 0.5
+        if beep:
+            tone[(times < beep[0]) | (times >= beep[1])] = 0
+        frame = AudioFrame.from_ndarray(tone[None].astype(np.float32), format="fltp", layout="mono")
         frame.sample_rate, frame.pts = _SOUND_RATE, 0
         out.mux(stream.encode(frame))
         out.mux(stream.encode(None))

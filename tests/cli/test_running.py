@@ -102,6 +102,12 @@ def test_table_shows_columns_and_fates(done: Path) -> None:
     assert json.loads(fates) == {"stage": "drop_where", "reason": "where", "detail": "source.bytes > 450"}
 
 
+def test_table_reads_a_packed_set_too(done: Path) -> None:
+    rows = shardprep("table", "out/train", "--columns", "source.name,members", "--sort", "key", "--format", "json").stdout.splitlines()
+    assert [json.loads(row) for row in rows][:1] == [{"source.name": "v2.mp4", "members": ["json", "mp4"]}]
+    assert len(rows) == 3
+
+
 def test_table_writes_files(done: Path) -> None:
     assert shardprep("table", "out/good", "--columns", "key", "--out", "t.jsonl").exit_code == 0
     assert [json.loads(line)["key"][:2] for line in (done / "t.jsonl").read_text().splitlines()] == ["v2", "v3", "v4"]

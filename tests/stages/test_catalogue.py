@@ -168,6 +168,15 @@ def test_types_are_resolved() -> None:
     assert setting_types(ScoreChild) == {"points": tuple[float, ...], "names": list[str], "plain": int, "short_side_px": int}
 
 
+def test_a_type_that_the_module_does_not_name() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class ScoreLost(Stage):
+        box: Unheard | None = None  # type: ignore[name-defined]  # noqa: F821  # wrong on purpose
+
+    with pytest.raises(RecipeError, match="ScoreLost: a setting's type names Unheard"):
+        setting_types(ScoreLost)
+
+
 def test_a_stage_without_settings() -> None:
     assert describe_stage(DropNothing).settings == ()
     assert find_stage("drop_where").__name__ == "DropWhere"

@@ -1,0 +1,102 @@
+"""The source's own set `raw/`: which source lies in which shard, kept from run to run, and the state of its shards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardprep.core.fingerprint import FORMAT_VERSION, digest
+from shardprep.driver.state import StepState
+from shardprep.errors import ShardError, StoreError
+from shardprep.recipe.model import RAW, Recipe
+from shardprep.shards.ledger import read_table
+from shardprep.shards.names import parse_ledger_name
+from shardprep.shards.set import SetInfo, ShardSet, read_info, write_info
+from shardprep.shards.store import Store
+from shardprep.sources.assign import assign_shards
+from shardprep.sources.entry import SourceEntry
+from shardprep.sources.listing import list_source
+
+_ASSIGNMENT = "assignment-"
+"""What the name of the file begins with that says which source lies in which raw shard."""
+
+
+@dataclass(frozen=True)
+class RawState:
+    """The source's own set, with the sources of each shard."""
+
+    state: StepState
+    entries: Mapping[str, Sequence[SourceEntry]]
+
+
+def raw_state(recipe: Recipe, retry: bool) -> RawState:
+    """List the source and compare it with `raw/`."""
+    store = Store(recipe.output, recipe.settings.storage_options).at(RAW)
+    was = read_info(store)
+    known = _read_assignment(store, was)
+    entries = list_source(recipe.source, exclude=(Store(recipe.output, recipe.settings.storage_options).url,))
+    assigned = assign_shards(entries, known, recipe.source.samples_per_shard, recipe.source.shard_mib << 20)
+    identity = {"format": FORMAT_VERSION, "source": "raw"}
+    info = SetInfo(
+        step=RAW,
+        kind="base",
+        step_fingerprint=digest(identity),
+        identity=identity,
+        parents=(),
+        shards=tuple(assigned),
+    )
+    inputs = {shard: [entry.identity() for entry in entries] for shard, entries in assigned.items()}
+    state = StepState(RAW, ShardSet(store, info), was, (), inputs)
+    state.refresh(retry)
+    return RawState(state, assigned)
+
+
+def write_raw_info(raw: RawState) -> None:
+    """Write which source lies in which shard, then `set.json`; remove what said so before."""
+    store = raw.state.set.store
+    rows = [(shard, entry.key) for shard, entries in raw.entries.items() for entry in entries]
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"shard": [shard for shard, _ in rows], "key": [key for _, key in rows]}), sink, compression="zstd")
+    name = f"{_ASSIGNMENT}{digest(rows)[:12]}.parquet"
+    if name not in store.names() or store.read(name) != sink.getvalue():
+        store.replace_bytes(name, sink.getvalue())
+    raw.state.set.info = replace(raw.state.info, assignment=name)
+    write_info(store, raw.state.info)
+    for other in store.names():
+        if other.startswith(_ASSIGNMENT) and other != name:
+            store.remove(other)
+
+
+def _read_assignment(store: Store, was: SetInfo | None) -> dict[str, list[str]]:
+    """Return the keys that every raw shard has so far; from the ledgers where the file that says so is lost or damaged."""
+    names = store.names()
+    if was is not None and was.assignment in names:
+        try:
+            with store.blob(str(was.assignment)).open() as file:
+                table = pq.ParquetFile(file).read()
+            return _grouped(zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True))
+        except (pa.ArrowException, OSError, KeyError, StoreError):
+            # Damaged, or taken away by another run: the ledgers know as well.
+            pass
+    return _grouped(_in_ledgers(store, names))
+
+
+def _in_ledgers(store: Store, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if parsed := parse_ledger_name(name):
+            try:
+                table = read_table(store.blob(name), f"{store.url}/{name}", ["role", "key"])
+            except ShardError:
+                continue
+            yield from ((parsed.shard, row["key"]) for row in table.to_pylist() if row["role"] == "input")
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for shard, key in pairs:
+        grouped.setdefault(shard, []).append(key)
+    return grouped

@@ -1,0 +1,146 @@
+"""A shard on its way, and what is learnt from workers that die or hang on it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from shardprep.core.outcome import Failed
+from shardprep.errors import RunFailed, ShardprepError
+from shardprep.executors.fetch import Fetched
+from shardprep.runtime.inputs import RemoteFile
+from shardprep.runtime.journal import Call, read_journal
+from shardprep.runtime.worker import OPENING
+
+ATTEMPTS = 3
+"""How often a worker may die without teaching anything before its shard is given up."""
+
+_MAX_DEATHS = 4
+
+
+class Task(Protocol):
+    """What an executor knows of a task: a frozen dataclass with these fields, that pickles."""
+
+    @property
+    def step(self) -> str: ...
+    @property
+    def shard(self) -> str: ...
+    @property
+    def journal(self) -> str | None: ...
+    @property
+    def verdicts(self) -> Mapping[str, Failed]: ...
+    @property
+    def alone(self) -> frozenset[str]: ...
+
+
+T = TypeVar("T", bound=Task)
+
+
+@dataclass(frozen=True)
+class ShardFailure:
+    """A shard that could not be made."""
+
+    shard: str
+    error: ShardprepError
+
+
+@dataclass
+class Job(Generic[T]):
+    """A shard on its way, with what is known of its earlier attempts."""
+
+    task: T
+    journal: str
+    deaths: int = 0
+    """Deaths of workers that taught nothing."""
+    refusals: int = 0
+    """How often the surroundings failed."""
+    not_before: float = 0.0
+    suspected: Counter[str] = field(default_factory=Counter)
+    """How often each sample was in work when the worker died."""
+    hung: Call | None = None
+    """The call for which the worker was killed."""
+    remote: list[RemoteFile] = field(default_factory=list)
+    """What it reads from afar and is fetched beforehand."""
+    fetched: Fetched | None = None
+
+    @property
+    def is_fetched(self) -> bool:
+        """Whether nothing that it reads is still on its way."""
+        return not self.remote or (self.fetched is not None and self.fetched.done.is_set())
+
+    def overdue(self, open_limit_seconds: float) -> Call | None:
+        """Return a call in progress that takes longer than it may."""
+        now = time.monotonic()
+        calls = read_journal(self.journal)
+        return next((c for c in calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds)), None)
+
+    def died(self, exit_code: int | None) -> ShardFailure | None:
+        """Take from the journal what the worker was at when it died; return the failure where the shard is given up.
+
+        Raises RunFailed where no shard can be made: a stage cannot be opened, or workers do not even start.
+        """
+        # Other samples were in work besides the one that hung.
+        calls = read_journal(self.journal) if self.hung is None else [self.hung]
+        opening = next((call for call in calls if call.stage.startswith(OPENING)), None)
+        if opening is not None and self.hung is not None:
+            raise RunFailed(f"{opening.stage}: gave no answer for {_seconds(opening)}; see what it loads, and from where")
+        if self._teaches(calls, exit_code):
+            return None
+        self.deaths += 1
+        if self.deaths < ATTEMPTS:
+            return None
+        if opening is not None:
+            raise RunFailed(f"{opening.stage}: the worker process died ({_exit_words(exit_code)}), {ATTEMPTS} times")
+        if not Path(self.journal).exists():
+            raise RunFailed(
+                f"worker processes end before they begin ({_exit_words(exit_code)}); their own words are above. A script runs recipes "
+                'under `if __name__ == "__main__":`, and its stages are classes at the top of the script or of a module'
+            )
+        words = f"the worker process died ({_exit_words(exit_code)}) {ATTEMPTS} times, and no sample can be blamed"
+        return ShardFailure(self.task.shard, RunFailed(f"shard {self.task.shard} of {self.task.step}: {words}"))
+
+    def _teaches(self, calls: list[Call], exit_code: int | None) -> bool:
+        """Find suspects in the calls in progress, or the one sample that is to blame."""
+        keys = {key for call in calls for key in call.keys} - self.task.verdicts.keys()
+        if not keys:
+            return False
+        if len(calls) == 1 and keys <= self.task.alone:
+            # Alone both times: the suspicion of the first death is the verdict of the second. A group is always together.
+            verdict = _verdict(calls[0], self.hung is not None, exit_code)
+            self.task = with_fields(self.task, verdicts={**self.task.verdicts, **dict.fromkeys(keys, verdict)})
+            return True
+        self.suspected.update(keys)
+        if max(self.suspected[key] for key in keys) > _MAX_DEATHS:
+            return False
+        self.task = with_fields(self.task, alone=self.task.alone | keys)
+        return True
+
+
+def with_fields(task: T, **changes: Any) -> T:
+    """Return a changed copy of a task."""
+    return replace(task, **changes)  # type: ignore[type-var]  # every task is a dataclass, which a protocol cannot say
+
+
+def _verdict(call: Call, was_hung: bool, exit_code: int | None) -> Failed:
+    if was_hung:
+        return Failed("timed-out", f"{call.stage}: gave no answer within {_seconds(call)}")
+    words = f"the worker process died ({_exit_words(exit_code)}), twice, while it had only this sample in work"
+    return Failed("worker-died", f"{call.stage}: {words}")
+
+
+def _seconds(call: Call) -> str:
+    return f"{call.limit_seconds:g} s" if call.limit_seconds is not None else f"{time.monotonic() - call.started:.0f} s"
+
+
+def _exit_words(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "of what is unknown"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    name = {known.value: known.name for known in signal.Signals}.get(-exit_code, str(-exit_code))
+    return f"signal {name}, perhaps for want of memory" if -exit_code == signal.SIGKILL else f"signal {name}"

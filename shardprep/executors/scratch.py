@@ -1,0 +1,48 @@
+"""The folder for temporary files of a run, which goes with it: journals, fetched inputs, what workers keep on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+_PREFIX = "shardprep-"
+_LOCK = "in-use"
+
+
+class Scratch:
+    """A new folder. A killed run cannot remove its own: the next one in the same place does."""
+
+    def __init__(self, tmp: str | None = None) -> None:
+        """`tmp` is the folder to make it in, None for the system's."""
+        root = Path(tmp or tempfile.gettempdir())
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in root.glob(f"{_PREFIX}*"):
+            _remove_abandoned(folder)
+        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        self._lock = os.open(self.path / f"{_LOCK}-new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Locked before it has the name by which others look for it.
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        (self.path / f"{_LOCK}-new").rename(self.path / _LOCK)
+
+    def close(self) -> None:
+        """Remove the folder; a download that cannot be stopped may still write into it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove the scratch folder of a dead process; those of others, and of other users, stay."""
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)

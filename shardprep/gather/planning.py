@@ -1,0 +1,165 @@
+"""Planning a packed set: which sample goes into which training shard, in which order, from the outlines of the input shards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shardprep.core.fingerprint import digest
+from shardprep.core.plan import nearest
+from shardprep.errors import RecipeError, ShardError
+from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, empty_member, packed_bytes
+from shardprep.gather.settings import Pack
+from shardprep.shards.packed_record import ColumnTypes, RecordSchema
+
+_TAR_END_BYTES = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShard:
+    """A training shard to write."""
+
+    name: str
+    """`b`, the bucket's number, and the shard's number in the bucket."""
+    content: str
+    """Digest of what goes in, in its order, and of how it is written."""
+    members: tuple[str, ...]
+    """Suffixes of tensors and texts that every sample has; absent ones are written empty."""
+    schema: RecordSchema
+    files: tuple[str, ...]
+    """The files of rows that its samples lie in."""
+    places: npt.NDArray[np.int64]
+    """[n, 3]: place in `files`, offset and length of each sample's row, in the order of the tar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackPlan:
+    """All training shards of a packed set."""
+
+    shards: tuple[PlannedShard, ...]
+    buckets: Mapping[str, Any]
+    """What is equal within the shards of a bucket, by its name (`b000`)."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How all samples are written."""
+
+    members: tuple[str, ...]
+    schemas: Mapping[str, RecordSchema]
+    """By `Group.media`."""
+
+
+def plan_shards(outlines: Sequence[Outline], settings: Pack) -> PackPlan:
+    """Return the training shards: a function of the outlines and settings, whatever the order of the outlines.
+
+    RecipeError where `settings.roles` names a role that no sample has; ShardError where a key occurs twice, or a column
+    has no type that fits all samples.
+    """
+    outlines = sorted(outlines, key=lambda outline: outline.shard)
+    _check_roles(outlines, settings)
+    groups = sorted({group for outline in outlines for group in outline.groups}, key=lambda group: (group.bucket, group.fillable))
+    buckets = sorted({group.bucket for group in groups})
+    samples = _sorted(_gathered(outlines, groups), groups, buckets)
+    _check_keys(samples)
+    layout = _layout(outlines, groups)
+    fillers = np.array([_filler_bytes(group, layout.members) for group in groups], np.int64)
+    sizes = samples["size"].to_numpy() + fillers[samples["group"].to_numpy()]
+    shards = []
+    for number, start, stop in _runs(samples["bucket"].to_numpy()):
+        for part, (first, last) in enumerate(_divided(sizes, start, stop, settings)):
+            schema = layout.schemas[groups[samples["group"][first].as_py()].media]
+            rows = samples.slice(first, last - first)
+            shards.append(_shard(f"b{number:03d}-{part:06d}", rows, layout.members, schema, outlines))
+    described = {f"b{number:03d}": json.loads(bucket) for number, bucket in enumerate(buckets)}
+    return PackPlan(shards=tuple(shards), buckets=described)
+
+
+def _check_roles(outlines: Sequence[Outline], settings: Pack) -> None:
+    found = frozenset[str]().union(*(outline.roles for outline in outlines))
+    for role in settings.roles or ():
+        # A caption becomes a text where no sample has one.
+        if found and role not in found | {"text"}:
+            raise RecipeError(
+                f"pack.roles: no sample has a member {role!r}{nearest(role, sorted(found))}; there are {', '.join(sorted(found))}"
+            )
+
+
+def _gathered(outlines: Sequence[Outline], groups: Sequence[Group]) -> pa.Table:
+    """Return the samples of all shards, with the outline's number as `file` and groups numbered over all."""
+    numbers = {group: number for number, group in enumerate(groups)}
+    tables = [SAMPLES_SCHEMA.empty_table().append_column("file", pa.array([], pa.int32()))]
+    for file, outline in enumerate(outlines):
+        own = pa.array([numbers[group] for group in outline.groups], pa.int32())
+        table = outline.samples.set_column(2, "group", own.take(outline.samples["group"].combine_chunks()))
+        tables.append(table.append_column("file", pa.array(np.full(len(table), file, np.int32))))
+    return pa.concat_tables(tables)
+
+
+def _sorted(samples: pa.Table, groups: Sequence[Group], buckets: Sequence[str]) -> pa.Table:
+    """Return the samples with their bucket's number, by bucket and in it in the order of the shuffle."""
+    bucket_of = pa.array([buckets.index(group.bucket) for group in groups], pa.int32())
+    samples = samples.append_column("bucket", bucket_of.take(samples["group"].combine_chunks()))
+    by = [("bucket", "ascending"), ("order", "ascending"), ("key", "ascending")]
+    return samples.take(pc.sort_indices(samples, by)).combine_chunks()
+
+
+def _check_keys(samples: pa.Table) -> None:
+    if pc.count_distinct(samples["key"]).as_py() < len(samples):
+        counts = pc.value_counts(samples["key"])
+        twice = counts.filter(pc.greater(counts.field("counts"), 1))[0]["values"].as_py()
+        raise ShardError(f"the key {twice!r} occurs in two shards of what is packed; keys are unique in a set. Make that set again")
+
+
+def _layout(outlines: Sequence[Outline], groups: Sequence[Group]) -> _Layout:
+    types: dict[str, ColumnTypes] = {}
+    for outline in outlines:
+        for media, columns in outline.columns.items():
+            types.setdefault(media, ColumnTypes()).merge(columns)
+    members = sorted({suffix for group in groups for suffix in group.fillable})
+    return _Layout(tuple(members), {media: columns.schema() for media, columns in types.items()})
+
+
+def _filler_bytes(group: Group, members: Sequence[str]) -> int:
+    """Return what the empty members take that stand for what the samples of a group lack."""
+    return sum(packed_bytes(len(empty_member(suffix))) for suffix in members if suffix not in group.fillable)
+
+
+def _runs(values: npt.NDArray[np.int32]) -> Iterator[tuple[int, int, int]]:
+    """Yield (value, start, stop) of each run of equal values."""
+    edges = [0, *(np.flatnonzero(np.diff(values)) + 1).tolist(), len(values)]
+    for start, stop in pairwise(edges):
+        if start < stop:
+            yield int(values[start]), start, stop
+
+
+def _divided(sizes: npt.NDArray[np.int64], start: int, stop: int, settings: Pack) -> Iterator[tuple[int, int]]:
+    """Cut a bucket into shards of at most the wanted size; a sample that is larger has a shard of its own."""
+    limit = (settings.shard_mib << 20) - _TAR_END_BYTES
+    most = settings.samples_per_shard or stop - start
+    first, filled = start, 0
+    for row, size in enumerate(sizes[start:stop].tolist(), start):
+        if row > first and (filled + size > limit or row - first == most):
+            yield first, row
+            first, filled = row, 0
+        filled += size
+    yield first, stop
+
+
+def _shard(name: str, rows: pa.Table, members: tuple[str, ...], schema: RecordSchema, outlines: Sequence[Outline]) -> PlannedShard:
+    numbers, files = np.unique(rows["file"].to_numpy(), return_inverse=True)
+    places = np.stack([files.astype(np.int64), rows["offset"].to_numpy(), rows["length"].to_numpy()], axis=1)
+    contents = hashlib.sha256(b"".join(rows["content"].to_pylist())).hexdigest()
+    content = digest([name, contents, members, schema.columns, schema.has_sparse])
+    return PlannedShard(
+        name=name, content=content, members=members, schema=schema, files=tuple(outlines[n].file for n in numbers), places=places
+    )

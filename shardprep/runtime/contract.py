@@ -1,0 +1,79 @@
+"""What a stage promised of its outcomes: one per sample, in order, of the right kind, writing what it declared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Split
+from shardprep.core.sample import KEY_PATTERN, Sample, flatten
+from shardprep.core.stage import Stage, stage_name
+
+_PLAIN = (str, int, float, bool, list, tuple)
+
+
+def broken_promise(stage: Stage, batch: Sequence[Sample], outcomes: Any) -> Failed | None:
+    """Return what is wrong with the outcomes of a batch, or None."""
+    name = stage_name(stage)
+    if not isinstance(outcomes, list):
+        return _wrong(f"{name} returned {type(outcomes).__name__}; a stage returns a list with one outcome per sample")
+    if len(outcomes) != len(batch):
+        return _wrong(f"{name} returned {len(outcomes)} outcomes for {len(batch)} samples; a stage returns exactly one each")
+    for sample, outcome in zip(batch, outcomes, strict=True):
+        problem = _problem(stage, sample, outcome)
+        if problem:
+            return _wrong(f"{name} returned {problem}")
+    return None
+
+
+def _problem(stage: Stage, sample: Sample, outcome: object) -> str | None:
+    match outcome:
+        case Kept(kept) if stage.group_by is None:
+            return _kept_problem(stage, sample, kept)
+        case Split() if not stage.splits:
+            return f"Split for {sample.key} but does not declare `splits`"
+        case Split(children):
+            return _split_problem(sample, children)
+        case Kept() | Dropped() | Failed() | Joined():
+            return None
+    return f"{type(outcome).__name__} for {sample.key}; a stage returns Kept, Dropped, Failed, Split or Joined"
+
+
+def _kept_problem(stage: Stage, sample: Sample, kept: object) -> str | None:
+    if not isinstance(kept, Sample):
+        return f"Kept({type(kept).__name__}) for {sample.key}; what is kept is a Sample"
+    if kept.key != sample.key:
+        return f"the sample {kept.key} in the place of {sample.key}; outcomes come in the order of the batch"
+    undeclared = next((name for name in _changes(sample, kept) if name not in stage.writes), None)
+    return f"{sample.key} with {undeclared} written, which it does not declare in `writes`" if undeclared else None
+
+
+def _split_problem(sample: Sample, children: Sequence[tuple[str, object]]) -> str | None:
+    keys: set[str] = set()
+    # In a foreign pipeline keys are as they come.
+    is_ours = KEY_PATTERN.fullmatch(sample.key) is not None
+    for key, child in children:
+        if key in keys or (is_ours and not KEY_PATTERN.fullmatch(key)):
+            return f"the child {key!r} of {sample.key}; children have keys of their own of a-z 0-9 _ -, see `child_key`"
+        keys.add(key)
+        if not isinstance(child, Kept | Dropped | Failed):
+            return f"{type(child).__name__} for the child {key}; a child is Kept, Dropped or Failed"
+        if isinstance(child, Kept) and child.sample.key != key:
+            return f"the sample {child.sample.key} as the child {key}"
+    return None
+
+
+def _changes(before: Sample, after: Sample) -> Iterator[str]:
+    """Yield the columns and roles that were added or changed."""
+    if after.record is not before.record:
+        old = dict(flatten(before.record))
+        yield from (name for name, value in flatten(after.record) if not _is_same(value, old.get(name)))
+    yield from (role for role, member in after.members.items() if before.members.get(role) is not member)
+
+
+def _is_same(new: object, old: object) -> bool:
+    return new is old or (isinstance(new, _PLAIN) and type(new) is type(old) and new == old)
+
+
+def _wrong(detail: str) -> Failed:
+    return Failed("wrong-outcomes", detail)

@@ -1,0 +1,61 @@
+"""The remote files that a shard is made from, and a task that reads local copies of them instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from shardprep.runtime.task import ShardTask
+from shardprep.shards.join import LedgerAt
+from shardprep.sources.entry import SourceMember
+from shardprep.sources.places import is_url
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file that is worth copying before its members are read one after the other."""
+
+    url: str
+    size: int
+    """Bytes; of a foreign tar those up to its last member."""
+
+
+def remote_files(task: ShardTask) -> list[RemoteFile]:
+    """Return the remote files whose bytes the task reads, most of each."""
+    tars = [RemoteFile(_tar_url(at), at.tar_bytes) for at in _tars_read(task) if at.tar and is_url(at.url)]
+    members: dict[str, list[SourceMember]] = {}
+    for entry in task.entries:
+        for member in entry.members if entry.problem is None else ():
+            if is_url(member.url):
+                members.setdefault(member.url, []).append(member)
+    return tars + [file for url, held in members.items() if (file := _worth_copying(url, held))]
+
+
+def with_copies(task: ShardTask, copies: Mapping[str, str]) -> dict[str, Any]:
+    """Return the fields of the task that differ where it reads the local copies, by URL, instead of the remote files."""
+    chain = tuple(replace(at, tar_copy=copies.get(_tar_url(at))) if at.tar else at for at in task.chain)
+    entries = tuple(
+        replace(entry, members=tuple(replace(member, url=copies.get(member.url, member.url)) for member in entry.members))
+        for entry in task.entries
+    )
+    return {"chain": chain, "entries": entries}
+
+
+def _tar_url(at: LedgerAt) -> str:
+    return f"{at.url.rstrip('/')}/{at.tar}"
+
+
+def _tars_read(task: ShardTask) -> Iterator[LedgerAt]:
+    """Yield the parts of the chain whose members are read: all where whole samples are written."""
+    added = {role for at in task.chain[1:] for role in at.roles}
+    for depth, at in enumerate(task.chain):
+        wanted = (role for role in task.reads if "." not in role)
+        if task.is_base or any((role in at.roles) if depth else (role not in added) for role in wanted):
+            yield at
+
+
+def _worth_copying(url: str, members: list[SourceMember]) -> RemoteFile | None:
+    """Return the file where its members are at least half of it: of a large tar another shard has the rest."""
+    end = max(member.offset + member.size for member in members)
+    return RemoteFile(url, end) if 2 * sum(member.size for member in members) >= end > 0 else None

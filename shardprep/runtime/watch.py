@@ -1,0 +1,43 @@
+"""A watcher at work: where it fails its own stage fails the sample, and the other stages of the segment go on."""
+
+from __future__ import annotations
+
+from shardprep.core.frames import Frame
+from shardprep.core.outcome import Outcome
+from shardprep.core.sample import Sample
+from shardprep.core.stage import Stage, Watcher
+from shardprep.runtime.call import RAISED, failure_of
+from shardprep.runtime.contract import broken_promise
+
+
+class Watch:
+    """Shows one sample's frames to one stage's watcher and takes its outcome."""
+
+    def __init__(self, stage: Stage, sample: Sample) -> None:
+        self._stage, self._sample = stage, sample
+        self._watcher: Watcher | None = None
+        self._outcome: Outcome | None = None
+        try:
+            self._watcher = stage.watch(sample)
+        except RAISED as error:
+            self._outcome = failure_of(error)
+
+    def see(self, frame: Frame) -> None:
+        """Show the next frame, unless the watcher has failed."""
+        if self._watcher is None or self._outcome is not None:
+            return
+        try:
+            self._watcher.see(frame)
+        except RAISED as error:
+            self._outcome = failure_of(error)
+
+    def finish(self) -> Outcome:
+        """Return the watcher's outcome, or why there is none."""
+        if self._watcher is None or self._outcome is not None:
+            assert self._outcome is not None, "a watcher that could not be made has failed"
+            return self._outcome
+        try:
+            outcome = self._watcher.finish()
+            return broken_promise(self._stage, [self._sample], [outcome]) or outcome
+        except RAISED as error:
+            return failure_of(error)

@@ -1,0 +1,121 @@
+"""Looking at an output from outside: with the file system, pyarrow and tarfile alone, so that no code under test judges itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from shardprep.testing.videos import Shot, draw, encode
+
+File = tuple[str, int]
+
+
+def make_sources(folder: Path, numbers: Iterable[int]) -> None:
+    """Write a video of a quarter of a second for each number: `v007.mp4`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        frames = draw([Shot(seconds=0.25, px_per_second=30, seed=number)], height=48, width=64)
+        (folder / f"v{number:03d}.mp4").write_bytes(encode(frames))
+
+
+def files(folder: Path) -> dict[str, File]:
+    """Return digest and mtime of every file below a folder, hidden ones too."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+    return found
+
+
+def digests(folder: Path, *suffixes: str) -> dict[str, str]:
+    """Return the digests of the files with one of these suffixes."""
+    return {name: digest for name, (digest, _) in files(folder).items() if name.endswith(suffixes)}
+
+
+def footer(ledger: Path) -> dict[str, Any]:
+    """Return what a ledger says of its shard."""
+    found: dict[str, Any] = json.loads((pq.read_schema(ledger).metadata or {})[b"shardprep"])
+    return found
+
+
+def ledgers(folder: Path) -> dict[str, Path]:
+    """Return the one ledger of every shard of a set; AssertionError where a shard has two."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.parquet")):
+        if not path.name.startswith(("assignment-", "index")):
+            shard = footer(path)["shard"]
+            assert shard not in found, f"{path} and {found[shard]} are both there"
+            found[shard] = path
+    return found
+
+
+def shard_digests(output: Path) -> dict[str, dict[str, str]]:
+    """Return the digests of all shards of all sets."""
+    return {
+        folder.name: {shard: footer(path)["digest"] for shard, path in ledgers(ledger_folder(folder)).items()} for folder in sets(output)
+    }
+
+
+def sets(output: Path) -> list[Path]:
+    return sorted(path.parent for path in output.glob("*/set.json"))
+
+
+def ledger_folder(folder: Path) -> Path:
+    return folder / "ledgers" if (folder / "ledgers").is_dir() else folder
+
+
+def strays(output: Path) -> list[str]:
+    """Return the files that no finished set needs: temporaries, superseded ledgers and tars, forgotten ones."""
+    needed: set[Path] = set()
+    for folder in sets(output):
+        info = json.loads((folder / "set.json").read_text())
+        found = ledgers(ledger_folder(folder))
+        assert sorted(found) == sorted(info["shards"]), f"{folder}: listed {info['shards']}, found {sorted(found)}"
+        needed |= {folder / "set.json", ledger_folder(folder) / "digests.json", *found.values()}
+        needed |= {folder / tar["name"] for path in found.values() if (tar := footer(path)["tar"])}
+        if info["assignment"]:
+            needed.add(folder / info["assignment"])
+        if info["kind"] == "packed":
+            needed |= {folder / "manifest.json", folder / "index.parquet"}
+    missing = [str(path) for path in needed if not path.exists()]
+    assert not missing, f"missing: {missing}"
+    return sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file() and path not in needed)
+
+
+def check_fates(output: Path, keys: Iterable[str] | None = None) -> Counter[str]:
+    """Assert that every input of every set has one fate and that sets join without loss; return the counts of fates."""
+    kept: dict[str, list[str]] = {}
+    counts: Counter[str] = Counter()
+    for folder in sets(output):
+        rows = [row for path in ledgers(ledger_folder(folder)).values() for row in pq.read_table(path).to_pylist()]
+        inputs = [row["key"] for row in rows if row["role"] == "input"]
+        outputs = [row["key"] for row in rows if row["role"] == "output"]
+        assert len(set(inputs)) == len(inputs), f"{folder.name}: an input has two rows"
+        assert len(set(outputs)) == len(outputs), f"{folder.name}: an output has two rows"
+        assert {row["fate"] for row in rows} <= {"kept", "dropped", "failed"}
+        into = sorted(key for row in rows if row["role"] == "input" and row["fate"] == "kept" for key in set(row["into"]))
+        kept[folder.name] = sorted(row["key"] for row in rows if row["role"] == "output" and row["fate"] == "kept")
+        assert sorted(set(into)) == kept[folder.name], f"{folder.name}: what inputs became is not what came out"
+        counts.update(f"{folder.name}.{row['role']}.{row['fate']}" for row in rows)
+        kept[f"{folder.name} in"] = sorted(inputs)
+    for folder in sets(output):
+        parents = json.loads((folder / "set.json").read_text())["parents"]
+        if parents:
+            above = parents[-1].removeprefix("../")
+            assert kept[f"{folder.name} in"] == kept[above], f"{folder.name}: its inputs are not what {above} kept"
+    if keys is not None:
+        assert kept["raw in"] == sorted(keys)
+    return counts
+
+
+def tar_members(tar: Path) -> dict[str, bytes]:
+    """Return the members of a tar by name."""
+    with tarfile.open(tar) as opened:
+        return {member.name: opened.extractfile(member).read() for member in opened}  # type: ignore[union-attr] # our tars hold files only

@@ -1,0 +1,161 @@
+"""cut_clips makes one clip per scene, each with facts and a lineage of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shardprep.core.blob import read_blob
+from shardprep.core.outcome import Dropped, Failed, Kept, Split
+from shardprep.core.plan import Available, check_pass
+from shardprep.core.sample import Sample
+from shardprep.core.stage import Worker
+from shardprep.errors import RecipeError
+from shardprep.media.container import DecodeError
+from shardprep.media.probe import probe
+from shardprep.stages.cut_clips import CutClips
+from shardprep.stages.detect_scenes import DetectScenes
+from shardprep.stages.probe_media import MEDIA_COLUMNS, ProbeMedia
+from shardprep.testing import videos
+from tests.running import run_stage, run_stages, sample_of
+
+RECORD = {"source": {"path": "a.mp4"}, "meta": {"licence": "x"}, "caption": {"text": "hello"}, "scores": {"flow": 1.0}}
+
+
+def cut(sample: Sample, **settings: object) -> Split:
+    outcome = run_stage(CutClips(**{"preset": "ultrafast", **settings}), sample)
+    assert isinstance(outcome, Split)
+    return outcome
+
+
+def detected(data: bytes | Path) -> Sample:
+    return run_stages([ProbeMedia(), DetectScenes()], sample_of(data, record=RECORD))
+
+
+def clips_of(split: Split) -> list[Sample]:
+    return [outcome.sample for _, outcome in split.children if isinstance(outcome, Kept)]
+
+
+def test_one_clip_per_scene_with_its_lineage() -> None:
+    clips = clips_of(cut(detected(videos.three_shots())))
+    assert [clip.key for clip in clips] == ["key-00000", "key-00001", "key-00002"]
+    assert [clip.get("clip.index") for clip in clips] == [0, 1, 2]
+    assert [clip.get("clip.starts") for clip in clips] == [[0], [1.5], [2.5]]
+    assert [clip.get("clip.ends") for clip in clips] == [[1.5], [2.5], [4]]
+    assert [clip.get("clip.seconds") for clip in clips] == [1.5, 1.0, 1.5]
+    assert {clip.get("clip.source_key") for clip in clips} == {"key"}
+    assert [clip.get("media.num_frames") for clip in clips] == [36, 24, 36]
+
+
+def test_a_clip_inherits_what_holds_for_it_and_nothing_else() -> None:
+    parent = detected(videos.three_shots())
+    clip = clips_of(cut(parent))[0]
+    assert set(clip.record) == {"source", "meta", "caption", "clip", "media"}
+    assert clip.get("caption.text") == "hello"
+    assert set(clip.members) == {"video"}
+    assert clip.get("media.bytes") == clip.members["video"].blob.size != parent.get("media.bytes")
+    assert clip.record["media"] == {
+        name.removeprefix("media."): value for name, value in probe(clip.members["video"].blob).columns().items()
+    }
+
+
+def test_without_scenes_the_whole_video_is_one_clip() -> None:
+    clips = clips_of(cut(sample_of(videos.three_shots())))
+    assert [clip.get("media.num_frames") for clip in clips] == [96]
+
+
+def test_short_clips_are_dropped_and_long_scenes_are_cut_up() -> None:
+    sample = detected(videos.three_shots())
+    outcomes = [outcome for _, outcome in cut(sample, min_seconds=1.2).children]
+    assert [type(outcome) for outcome in outcomes] == [Kept, Dropped, Kept]
+    assert outcomes[1] == Dropped("too-short")
+    clips = clips_of(cut(sample, max_seconds=1))
+    assert [clip.get("media.num_frames") for clip in clips] == [24, 12, 24, 24, 12]
+    rest = [outcome for _, outcome in cut(sample, max_seconds=1, min_seconds=0.6).children]
+    assert sum(isinstance(outcome, Dropped) for outcome in rest) == 2
+
+
+def test_copying_takes_key_frames_and_says_where_there_is_none() -> None:
+    sample = detected(videos.encode(videos.draw(videos.THREE_SHOTS), key_every=36))
+    outcomes = [outcome for _, outcome in cut(sample, mode="copy").children]
+    assert [type(outcome) for outcome in outcomes] == [Kept, Kept, Kept]
+    sample = detected(videos.encode(videos.draw(videos.THREE_SHOTS)))
+    outcomes = [outcome for _, outcome in cut(sample, mode="copy").children]
+    assert isinstance(outcomes[0], Kept)
+    assert [outcome.reason for outcome in outcomes[1:]] == ["no-key-frame-inside"] * 2
+
+
+def test_damage_fails_only_the_clips_that_it_touches() -> None:
+    moving = videos.draw([videos.Shot(seconds=3, px_per_second=100, seed=1)], height=240, width=320)
+    data = videos.damage(videos.encode(moving, key_every=24), 30, 31, 32)
+    sample = sample_of(data).with_columns({"scenes.starts": [0.0, 1.0, 2.0], "scenes.ends": [1.0, 2.0, 3.0]})
+    outcomes = [outcome for _, outcome in cut(sample).children]
+    assert [type(outcome) for outcome in outcomes] == [Kept, Failed, Kept]
+    assert outcomes[1].reason == "decode-error"
+    assert "h264" in outcomes[1].detail
+
+
+def test_settings_reach_the_encoder() -> None:
+    sample = sample_of(videos.three_shots())
+    clip = clips_of(cut(sample, fps=12.0, short_side_px=60, keep_audio=True))[0]
+    assert (clip.get("media.fps"), clip.get("media.height"), clip.get("media.width")) == (12.0, 60, 80)
+    assert clip.get("media.num_audio_streams") == 1
+    sizes = [clips_of(cut(sample, crf=crf))[0].get("media.bytes") for crf in (10, 40)]
+    assert sizes[0] > 2 * sizes[1]
+
+
+def test_threads_of_the_worker_are_the_encoders() -> None:
+    sample = sample_of(videos.moving(50, height=240, width=320))
+    one, two = (read_blob(clips_of(run_stage(CutClips(), sample, Worker(threads=threads)))[0].members["video"].blob) for threads in (1, 2))
+    assert b"threads=1 " in one
+    assert b"threads=2 " in two
+
+
+def test_an_unknown_encoder_is_a_recipe_error() -> None:
+    with pytest.raises(RecipeError, match="libx263"):
+        cut(sample_of(videos.still()), encoder="libx263")
+
+
+@pytest.mark.parametrize("settings", [{"mode": "copy", "fps": 8.0}, {"crf": 99}, {"fps": 0.0}, {"max_seconds": 0.0}, {"short_side_px": 1}])
+def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(RecipeError, match="cut_clips"):
+        CutClips(**settings)
+
+
+def test_it_may_follow_probe_media_in_a_pass() -> None:
+    available = check_pass("clips", [ProbeMedia(), DetectScenes(), CutClips()], Available(frozenset({"video", "source.path"})))
+    assert {"clip.starts", *MEDIA_COLUMNS} <= available.names
+
+
+@pytest.mark.parametrize("name", ["one-pixel.mkv", "one-frame.mp4", "zero-duration.mkv", "odd-size.mp4"])
+def test_odd_files_have_a_clear_fate(name: str) -> None:
+    outcome = cut(sample_of((videos.HOSTILE | videos.ORDINARY)[name]())).children[0][1]
+    if name == "one-pixel.mkv":
+        assert outcome == Failed("too-small", outcome.detail)
+    else:
+        assert isinstance(outcome, Kept)
+
+
+def test_every_real_video_goes_through(shared: Path) -> None:
+    paths = sorted(path for path in (shared / "videos").iterdir() if path.suffix != ".md")
+    assert len(paths) == 24
+    fates = {}
+    for path in paths:
+        try:
+            sample = detected(path)
+        except DecodeError as error:
+            fates[path.name] = error.reason
+            continue
+        clips = clips_of(cut(sample, short_side_px=64))
+        assert len(clips) == len(sample.record["scenes"]["starts"]), path.name
+        assert sum(clip.get("media.num_frames") for clip in clips) == sample.get("media.num_frames"), path.name
+        assert sum(clip.get("clip.seconds") for clip in clips) == pytest.approx(sample.get("media.seconds")), path.name
+        for clip in clips:
+            facts = (clip.get("media.codec"), clip.get("media.pixel_format"), clip.get("media.rotation"), clip.get("media.colour_range"))
+            assert facts == ("h264", "yuv420p", 0, "limited"), path.name
+            is_portrait = sample.get("media.height") > sample.get("media.width")
+            assert (clip.get("media.height") > clip.get("media.width")) == is_portrait, path.name
+        fates[path.name] = "kept"
+    assert fates.pop("corrupted-after-start.mp4") == "decode-error"
+    assert set(fates.values()) == {"kept"}

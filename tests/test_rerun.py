@@ -1,0 +1,581 @@
+"""A second run makes only what is not up to date: counted, and compared byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from shardprep.driver.model import RunOptions, RunSummary, StepPlan, StepSummary
+from shardprep.driver.plan import plan
+from shardprep.driver.run import run
+from shardprep.gather.settings import Pack, Select
+from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
+from shardprep.sources.spec import SourceSpec
+from shardprep.stages.cut_clips import CutClips
+from shardprep.stages.detect_scenes import DetectScenes
+from shardprep.stages.probe_media import ProbeMedia
+from shardprep.testing.videos import moving, three_shots, with_text
+from tests.driver.outputs import check_fates, digests, files, footer, ledgers, make_sources, shard_digests, strays, tar_members
+from tests.driver.recipes import counted
+from tests.driver.stages import LOG, Costly, Number, noted
+
+FINAL = (".tar", "index.parquet", "manifest.json")
+"""What two runs must agree on byte for byte; ledgers hold seconds."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """An output that was made once, and what it was made from."""
+
+    videos: Path
+    output: Path
+    log: Path
+
+    def recipe(self, **changes: object) -> Recipe:
+        return counted(self.videos, self.output, **changes)  # type: ignore[arg-type] # settings of each test
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Ten videos in three shards, run through; the tests work on copies."""
+    folder = tmp_path_factory.mktemp("first")
+    make_sources(folder / "videos", range(10))
+    (folder / "log").mkdir()
+    made = Made(folder / "videos", folder / "out", folder / "log")
+    run(made.recipe())
+    assert strays(made.output) == []
+    return made
+
+
+@pytest.fixture
+def made(first: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A copy of the first run's output and sources, times included."""
+    copy = Made(tmp_path / "videos", tmp_path / "out", tmp_path / "log")
+    shutil.copytree(first.videos, copy.videos)
+    shutil.copytree(first.output, copy.output)
+    copy.log.mkdir()
+    monkeypatch.setenv(LOG, str(copy.log))
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def _no_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(LOG, raising=False)
+    return
+
+
+def by_name(summary: RunSummary) -> dict[str, StepSummary]:
+    return {step.name: step for step in summary.steps}
+
+
+def worked_on(summary: RunSummary) -> dict[str, int]:
+    """Return the samples that each pass worked on."""
+    return {step.name: step.worked_on for step in summary.steps if step.kind in ("source", "pass")}
+
+
+def shards_made(summary: RunSummary) -> dict[str, int]:
+    return {step.name: step.shards_made for step in summary.steps}
+
+
+def planned(recipe: Recipe, **options: bool) -> dict[str, StepPlan]:
+    return {step.name: step for step in plan(recipe, **options).steps}
+
+
+def changed(before: dict[str, tuple[str, int]], output: Path) -> set[str]:
+    """Return the files that were there before and are gone or have other bytes or times."""
+    after = files(output)
+    return {name for name, file in before.items() if after.get(name) != file}
+
+
+# --- nothing to do
+
+SECOND_RUN = """
+import json, sys, time
+from pathlib import Path
+started = time.perf_counter()
+opened = []
+output = sys.argv[2]
+def hook(event, arguments):
+    if event == "open" and isinstance(arguments[0], (str, bytes)):
+        name = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode()
+        if name.startswith(output):
+            opened.append((name[len(output) + 1:], arguments[1], arguments[2]))
+sys.addaudithook(hook)
+from shardprep.driver.run import run
+from tests.driver.recipes import counted
+import multiprocessing
+if __name__ == "__main__":
+    summary = run(counted(Path(sys.argv[1]), Path(output), samples_per_shard=int(sys.argv[3])))
+    took = time.perf_counter() - started
+    print(json.dumps({
+        "opened": opened, "seconds": took, "modules": sorted({n.partition(".")[0] for n in sys.modules}),
+        "made": [s.shards_made for s in summary.steps], "done": [s.shards_done for s in summary.steps],
+        "worked_on": [s.worked_on for s in summary.steps], "children": len(multiprocessing.active_children()),
+    }))
+"""
+"""A run that writes down every file of the output that Python opens."""
+
+
+def second_run(videos: Path, output: Path, folder: Path, samples_per_shard: int = 4) -> dict[str, object]:
+    script = folder / "second_run.py"
+    script.write_text(SECOND_RUN)
+    command = [sys.executable, str(script), str(videos), str(output), str(samples_per_shard)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def opened_data(found: dict[str, object]) -> list[str]:
+    """Return the ledgers and tars that were opened, and whatever was opened for writing."""
+    opened: list[tuple[str, str | None, int]] = found["opened"]  # type: ignore[assignment] # as the script writes it
+    shards = [name for name, _, _ in opened if name.endswith((".tar", ".parquet")) and "assignment-" not in name]
+    written = [name for name, mode, flags in opened if set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)]
+    return shards + written
+
+
+def test_a_second_run_opens_no_shard_and_touches_nothing(made: Made, tmp_path: Path) -> None:
+    before = files(made.output)
+    found = second_run(made.videos, made.output, tmp_path)
+    assert opened_data(found) == []
+    assert found["opened"], "the hook saw set.json and digests.json at least"
+    assert files(made.output) == before
+    assert noted(made.log) == [], "no stage was opened and none called"
+    assert (found["made"], found["done"], found["worked_on"]) == ([0] * 5, [3, 3, 3, 3, 2], [0] * 5)
+    assert found["children"] == 0, "no worker was started"
+
+
+def test_the_hook_sees_a_ledger_that_is_opened(made: Made, tmp_path: Path) -> None:
+    # The proof above would be worth nothing if the hook missed the way in which ledgers are opened.
+    (made.output / "numbers/digests.json").unlink()
+    assert len(opened_data(second_run(made.videos, made.output, tmp_path))) >= 3
+
+
+@pytest.mark.prove
+def test_a_second_run_over_200_shards_takes_under_3_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_sources(tmp_path / "videos", range(200))
+    output = tmp_path / "out"
+    run(counted(tmp_path / "videos", output, samples_per_shard=1, workers=2))
+    before = files(output)
+    found = second_run(tmp_path / "videos", output, tmp_path, samples_per_shard=1)
+    with capsys.disabled():
+        sys.stdout.write(
+            f"\nsecond run over {found['done']} shards: {found['seconds']:.2f} s with imports, {len(opened_data(found))} opened\n"
+        )
+    assert found["done"][:4] == [200] * 4  # type: ignore[index] # a list
+    assert opened_data(found) == []
+    assert files(output) == before
+    assert found["seconds"] < 3  # type: ignore[operator] # a number
+
+
+# --- a ledger is gone, cut short or lies
+
+
+@pytest.mark.parametrize("step", ["raw", "numbers", "good", "features", "train/ledgers"])
+def test_a_deleted_ledger_has_only_its_shard_made_again(made: Made, step: str) -> None:
+    shard, path = sorted(ledgers(made.output / step).items())[1]
+    before, digests_before = files(made.output), shard_digests(made.output)
+    path.unlink()
+    name = step.split("/")[0]
+    steps = planned(made.recipe())
+    later = [other for other in steps if list(steps).index(other) > list(steps).index(name)]
+    assert {other: step.stale for other, step in steps.items()} == dict.fromkeys(steps, 0) | ({"train": 2} if name == "train" else {})
+    assert name == "train" or (steps[name].new, steps[name].done) == (1, 2)
+
+    summary = run(made.recipe())
+    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {name: 1}
+    touched = changed(before, made.output)
+    tars = {f"{name}/{shard}.tar", "train/index.parquet", "train/manifest.json", "train/ledgers/digests.json"} if name == "train" else set()
+    assert touched <= {str(path.relative_to(made.output)), f"{name}/digests.json"} | tars
+    assert digests(made.output, *FINAL) == {n: d for n, (d, _) in before.items() if n.endswith(FINAL)}
+    assert shard_digests(made.output) == digests_before
+    assert strays(made.output) == []
+    assert all(by_name(summary)[other].shards_made == 0 for other in later), "nothing below is stale"
+
+
+def cut_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("step", ["raw", "numbers", "good", "features", "train/ledgers"])
+@pytest.mark.parametrize("damage", [cut_short, lambda path: path.write_bytes(b"")])
+def test_a_ledger_cut_short_has_only_its_shard_made_again(made: Made, step: str, damage: object) -> None:
+    path = sorted(ledgers(made.output / step).values())[0]
+    before, digests_before = files(made.output), shard_digests(made.output)
+    damage(path)  # type: ignore[operator] # a function
+    name = step.split("/")[0]
+    reasons = " ".join(planned(made.recipe())[name].reasons)
+    assert "damaged" in reasons
+    summary = run(made.recipe())
+    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {name: 1}
+    assert digests(made.output, *FINAL) == {n: d for n, (d, _) in before.items() if n.endswith(FINAL)}
+    assert shard_digests(made.output) == digests_before
+    assert strays(made.output) == []
+    assert shards_made(run(made.recipe())) == dict.fromkeys(shards_made(summary), 0)
+
+
+@pytest.mark.parametrize("step", ["raw", "features", "train"])
+@pytest.mark.parametrize("damage", [cut_short, Path.unlink])
+def test_a_tar_cut_short_or_gone_is_made_again(made: Made, step: str, damage: object) -> None:
+    before = digests(made.output, *FINAL)
+    damage(sorted((made.output / step).glob("*.tar"))[0])  # type: ignore[operator] # a function
+    assert any("damaged" in reason for reason in planned(made.recipe())[step].reasons)
+    summary = run(made.recipe())
+    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {step: 1}
+    assert digests(made.output, *FINAL) == before
+    assert strays(made.output) == []
+
+
+@pytest.mark.parametrize("content", ["", "no json", "[]", '{"000000-00000000.parquet": {"digest": 1}}', "{}"])
+def test_a_damaged_cache_of_digests_is_made_anew(made: Made, content: str) -> None:
+    caches = sorted(made.output.rglob("digests.json"))
+    assert len(caches) == 5
+    before = {path: path.read_bytes() for path in caches}
+    for path in caches:
+        path.write_text(content)
+    summary = run(made.recipe())
+    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0)
+    assert {path: path.read_bytes() for path in caches} == before
+
+
+def test_a_ledger_made_again_does_not_find_the_digest_of_the_old_one(made: Made) -> None:
+    # As a run does that is killed after it made a shard anew under an old name with another result.
+    (made.log / "refuse").write_text("v004.mp4")
+    shard, path = next((s, p) for s, p in ledgers(made.output / "features").items() if footer(p)["counts"].get("input.kept") == 4)
+    path.unlink()
+    cache = made.output / "features/digests.json"
+    killed = run_until_commit(made.recipe())
+    assert json.loads(cache.read_text()).keys() == {p.name for s, p in ledgers(made.output / "features").items() if s != shard}
+    assert killed
+    (made.log / "refuse").unlink()
+    summary = run(made.recipe())
+    assert by_name(summary)["features"].failed == {"refused": 1}
+    assert by_name(summary)["train"].samples_in == 5
+    check_fates(made.output)
+
+
+class _KilledError(BaseException):
+    pass
+
+
+class _KillAtCommit:
+    """A reporter in whose hands the driver dies when the first shard of `features` is committed, before it notes anything."""
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None: ...
+    def step_done(self, summary: StepSummary) -> None: ...
+    def message(self, text: str) -> None: ...
+    def shard_done(self, name: str, shard: str, counts: object, seconds: float) -> None:
+        if name == "features":
+            raise _KilledError
+
+
+def run_until_commit(recipe: Recipe) -> bool:
+    """Run in a process that ends hard at the first commit of `features`."""
+    if os.fork() == 0:
+        try:
+            run(recipe, reporter=_KillAtCommit())
+        finally:
+            os._exit(9)
+    return os.waitstatus_to_exitcode(os.wait()[1]) == 9
+
+
+# --- a setting changes
+
+
+def test_a_changed_threshold_is_named_and_remakes_only_what_depends_on_it(made: Made) -> None:
+    before = files(made.output)
+    steps = planned(made.recipe(where="scores.number >= 2"))
+    assert steps["good"].reasons == ("select.where changed from scores.number >= 4 to scores.number >= 2",)
+    assert [(s.done, s.new, s.stale, s.follows) for s in steps.values()] == [
+        (3, 0, 0, 0),
+        (3, 0, 0, 0),
+        (0, 0, 3, 0),
+        (0, 0, 0, 3),
+        (0, 0, 0, 2),
+    ]
+    assert files(made.output) == before, "a plan writes nothing"
+
+    summary = run(made.recipe(where="scores.number >= 2"))
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 2}
+    assert by_name(summary)["train"].samples_in == 8
+    assert {name.split("/")[0] for name in changed(before, made.output)} == {"good", "features", "train"}
+    assert strays(made.output) == []
+
+
+def test_a_loosened_selection_sends_only_the_new_clips_through_the_costly_stage(made: Made, tmp_path: Path) -> None:
+    summary = run(made.recipe(where="scores.number >= 2"))
+    assert [line[:11] for line in noted(made.log)] == ["costly v002", "costly v003", "open costly"]
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 2}
+    fresh = tmp_path / "fresh"
+    run(counted(made.videos, fresh, where="scores.number >= 2"))
+    assert digests(made.output, *FINAL) == digests(fresh, *FINAL), "as if it had been so from the beginning"
+    assert shard_digests(made.output) == shard_digests(fresh)
+
+
+def test_a_tightened_selection_has_no_sample_worked_on(made: Made, tmp_path: Path) -> None:
+    summary = run(made.recipe(where="scores.number >= 6"))
+    assert [line for line in noted(made.log) if line != "open costly"] == []
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 0}
+    assert by_name(summary)["train"].samples_in == 4
+    fresh = tmp_path / "fresh"
+    run(counted(made.videos, fresh, where="scores.number >= 6"))
+    assert digests(made.output, *FINAL) == digests(fresh, *FINAL)
+
+
+def test_without_reuse_all_is_worked_on(made: Made) -> None:
+    summary = run(made.recipe(where="scores.number >= 5"), RunOptions(reuse=False))
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 3}, "the shard whose input changed, and all of it"
+
+
+def test_a_measure_that_changes_without_effect_stales_nothing_below(made: Made) -> None:
+    # The ledgers of `numbers` are made again, with the same rows: 2 and 2.0 are one number.
+    before = files(made.output)
+    assert not plan(made.recipe(scale=1)).has_work
+    recipe = made.recipe()
+    named = replace(recipe, steps=(Pass(name="numbers", stages=(Number(), Number(scale=1.0))), *recipe.steps[1:]))
+    steps = planned(named)
+    assert steps["numbers"].reasons == ("number (2) was added",)
+    assert changed(before, made.output) == set()
+
+
+def test_settings_that_come_back_are_made_again_to_the_same_bytes(made: Made) -> None:
+    before, digests_before = digests(made.output, *FINAL), shard_digests(made.output)
+    run(made.recipe(where="scores.number >= 7", scale=1.5))
+    assert digests(made.output, *FINAL) != before
+    assert strays(made.output) == []
+    run(made.recipe())
+    assert digests(made.output, *FINAL) == before
+    assert shard_digests(made.output) == digests_before
+    assert strays(made.output) == []
+
+
+def test_a_plan_says_that_what_is_below_follows(made: Made) -> None:
+    steps = planned(made.recipe(scale=2.0))
+    assert steps["numbers"].reasons == ("number.scale changed from 1.0 to 2.0",)
+    assert [(s.name, s.done, s.stale, s.follows) for s in steps.values()] == [
+        ("raw", 3, 0, 0),
+        ("numbers", 0, 3, 0),
+        ("good", 0, 0, 3),
+        ("features", 0, 0, 3),
+        ("train", 0, 0, 2),
+    ]
+
+
+def test_what_does_not_change_bytes_stales_nothing(made: Made) -> None:
+    recipe = made.recipe(samples_per_shard=2, workers=3, max_failed=5)
+    settings = replace(recipe.settings, memory="3GiB", timeout_seconds=5.0)
+    before = files(made.output)
+    assert not plan(replace(recipe, name="another", settings=settings)).has_work
+    run(replace(recipe, settings=settings))
+    assert files(made.output) == before, "known sources keep their shards, whatever size new ones would get"
+
+
+def test_threads_and_the_decoder_are_part_of_what_a_pass_is(made: Made) -> None:
+    recipe = made.recipe()
+    steps = planned(replace(recipe, settings=replace(recipe.settings, threads=2)))
+    assert steps["numbers"].reasons == ("threads changed from 1 to 2",)
+    assert steps["raw"].done == 3
+
+
+# --- the source changes
+
+
+def test_an_added_video_changes_no_shard_that_is_there(made: Made) -> None:
+    before = files(made.output)
+    make_sources(made.videos, [10])
+    steps = planned(made.recipe())
+    assert [(s.name, s.done, s.new, s.stale, s.follows) for s in steps.values()][:4] == [
+        ("raw", 3, 1, 0, 0),
+        ("numbers", 3, 0, 0, 1),
+        ("good", 3, 0, 0, 1),
+        ("features", 3, 0, 0, 1),
+    ]
+    summary = run(made.recipe())
+    assert worked_on(summary) == {"raw": 1, "numbers": 1, "features": 1}
+    shards = {name for name in before if not name.startswith("train/") and name.endswith((".tar", ".parquet")) and "assignment" not in name}
+    assert not changed(before, made.output) & shards
+    assert by_name(summary)["train"].samples_in == 7
+    assert strays(made.output) == []
+
+
+def test_a_removed_video_changes_only_its_shard_and_leaves_training(made: Made, tmp_path: Path) -> None:
+    before = files(made.output)
+    (made.videos / "v005.mp4").unlink()
+    assert planned(made.recipe())["raw"].reasons == ("sources were added, removed or changed",)
+    summary = run(made.recipe())
+    assert shards_made(summary) == {"raw": 1, "numbers": 1, "good": 1, "features": 1, "train": 2}
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 0}
+    sets = {name for name in changed(before, made.output) if not name.startswith("train/") and name.endswith((".tar", ".parquet"))}
+    assert {name.split("/")[1][:7] for name in sets if "assignment" not in name} == {"000001-"}
+    members = [name for tar in (made.output / "train").glob("*.tar") for name in tar_members(tar)]
+    assert len(members) == 5 * 3
+    assert not [name for name in members if name.startswith("v005")]
+    assert strays(made.output) == []
+    check_fates(made.output)
+
+
+def test_a_changed_video_changes_only_its_shard_and_is_worked_on_alone(made: Made) -> None:
+    before = files(made.output)
+    (made.videos / "v005.mp4").write_bytes((made.videos / "v006.mp4").read_bytes())
+    summary = run(made.recipe())
+    assert worked_on(summary) == {"raw": 1, "numbers": 1, "features": 1}
+    sets = {name for name in changed(before, made.output) if not name.startswith("train/") and name.endswith((".tar", ".parquet"))}
+    assert {name.split("/")[1][:7] for name in sets} == {"000001-"}
+
+
+def test_a_touched_video_stales_nothing_below_raw(made: Made) -> None:
+    before = shard_digests(made.output)
+    os.utime(made.videos / "v005.mp4")
+    summary = run(made.recipe())
+    assert shards_made(summary) == {"raw": 1, "numbers": 0, "good": 0, "features": 0, "train": 0}
+    assert shard_digests(made.output) == before
+
+
+def test_a_shard_whose_sources_are_all_gone_goes(made: Made) -> None:
+    for number in (8, 9):
+        (made.videos / f"v{number:03d}.mp4").unlink()
+    summary = run(made.recipe())
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 0}
+    assert by_name(summary)["train"].samples_in == 4
+    assert strays(made.output) == []
+    check_fates(made.output)
+
+
+# --- the same bytes
+
+
+def test_fresh_folders_and_other_numbers_of_workers_give_the_same_bytes(made: Made, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run(counted(made.videos, other, workers=3))
+    assert digests(other, *FINAL) == digests(made.output, *FINAL)
+    assert shard_digests(other) == shard_digests(made.output)
+    assert len(digests(other, ".tar")) == 3 + 2 + 2
+
+
+def real_work(videos: Path, output: Path, *, min_seconds: float = 1.2, workers: int = 1) -> Recipe:
+    return Recipe(
+        name="real",
+        source=SourceSpec(videos=str(videos), samples_per_shard=2),
+        output=str(output),
+        settings=RunSettings(workers=workers),
+        steps=(
+            Pass(name="clips", stages=(ProbeMedia(), DetectScenes(), CutClips(min_seconds=min_seconds))),
+            Pass(name="features", stages=(Costly(),)),
+            Gather(name="train", does=Pack()),
+        ),
+    )
+
+
+def test_a_changed_threshold_of_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "videos").mkdir()
+    for name, data in {"three": three_shots(), "text": with_text(), "one": moving(30)}.items():
+        (tmp_path / "videos" / f"{name}.mp4").write_bytes(data)
+    monkeypatch.setenv(LOG, str(tmp_path))
+    run(real_work(tmp_path / "videos", tmp_path / "out"))
+    assert len([line for line in noted(tmp_path) if line != "open costly"]) == 5, "the shot of 1 s is too short"
+    recipe = real_work(tmp_path / "videos", tmp_path / "out", min_seconds=0.9, workers=2)
+    steps = planned(recipe)
+    assert steps["clips"].reasons == ("cut_clips.min_seconds changed from 1.2 to 0.9",)
+    assert [(s.done, s.stale, s.follows) for s in steps.values()] == [(2, 0, 0), (0, 2, 0), (0, 0, 2), (0, 0, 2)]
+    summary = run(recipe)
+    assert worked_on(summary) == {"raw": 0, "clips": 3, "features": 1}
+    assert shards_made(summary)["features"] == 1, "the other shard of clips came out as it was"
+    assert len([line for line in noted(tmp_path) if line != "open costly"]) == 1
+    run(replace(recipe, output=str(tmp_path / "fresh")))
+    assert digests(tmp_path / "out", *FINAL) == digests(tmp_path / "fresh", *FINAL)
+
+
+# --- retry
+
+
+def test_retry_works_on_the_failures_alone(made: Made, tmp_path: Path) -> None:
+    output = tmp_path / "failing"
+    recipe = counted(made.videos, output)
+    (made.log / "refuse").write_text("v004.mp4 v005.mp4 v009.mp4")
+    failed = run(recipe)
+    assert by_name(failed)["features"].failed == {"refused": 3}
+    assert by_name(failed)["train"].samples_in == 3
+    before = files(output)
+    noted(made.log)
+
+    assert shards_made(run(recipe)) == {"raw": 0, "numbers": 0, "good": 0, "features": 0, "train": 0}, "a run does not retry"
+    assert planned(recipe, retry=True)["features"].reasons == ("2 shards have failures to retry",)
+    (made.log / "refuse").write_text("v005.mp4")
+    retried = run(recipe, RunOptions(retry=True))
+    assert [line[:11] for line in noted(made.log)] == ["costly v004", "costly v005", "costly v009", "open costly"]
+    assert worked_on(retried) == {"raw": 0, "numbers": 0, "features": 3}
+    assert by_name(retried)["features"].failed == {"refused": 1}
+    assert by_name(retried)["train"].samples_in == 5
+    names = {shard: path.name for shard, path in ledgers(output / "features").items()}
+    assert [name.endswith("-1.parquet") for _, name in sorted(names.items())] == [False, True, True]
+    assert {name.split("/")[0] for name in changed(before, output)} == {"features", "train"}
+    assert strays(output) == []
+
+    (made.log / "refuse").unlink()
+    again = run(recipe, RunOptions(retry=True))
+    assert [line[:11] for line in noted(made.log)] == ["costly v005", "open costly"]
+    assert worked_on(again)["features"] == 1
+    assert ledgers(output / "features")["000001"].name.endswith("-2.parquet")
+    assert strays(output) == []
+    assert digests(output, *FINAL) == digests(made.output, *FINAL), "as if nothing had ever failed"
+    assert shard_digests(output) == shard_digests(made.output)
+    assert worked_on(run(recipe, RunOptions(retry=True))) == {"raw": 0, "numbers": 0, "features": 0}
+
+
+def test_a_retry_sends_only_what_it_mended_further_down(made: Made, tmp_path: Path) -> None:
+    recipe = counted(made.videos, tmp_path / "failing")
+    deep = replace(recipe, steps=(Pass(name="early", stages=(Costly(),)), recipe.steps[0], Gather(name="train", does=Pack())))
+    (made.log / "refuse").write_text("v006.mp4")
+    run(deep)
+    (made.log / "refuse").unlink()
+    noted(made.log)
+    summary = run(deep, RunOptions(retry=True))
+    assert worked_on(summary) == {"raw": 0, "early": 1, "numbers": 1}
+    assert [line[:11] for line in noted(made.log)] == ["costly v006", "number v006", "open costly"]
+
+
+# --- branches
+
+
+def test_two_selections_share_one_scored_set(made: Made) -> None:
+    before = files(made.output)
+    recipe = made.recipe()
+    branched = replace(
+        recipe,
+        steps=(
+            *recipe.steps,
+            Gather(name="few", does=Select(where="scores.number >= 8"), from_="numbers"),
+            Pass(name="few-features", stages=(Costly(length=8),)),
+            Gather(name="train-few", does=Pack()),
+        ),
+    )
+    summary = run(branched)
+    assert worked_on(summary) == {"raw": 0, "numbers": 0, "features": 0, "few-features": 2}
+    assert by_name(summary)["train-few"].samples_in == 2
+    assert not changed(before, made.output), "the first branch stands as it was"
+    assert strays(made.output) == []
+    check_fates(made.output)
+
+
+def test_the_sets_of_steps_that_left_the_recipe_stay(made: Made) -> None:
+    before = files(made.output)
+    recipe = made.recipe()
+    shorter = replace(recipe, steps=(recipe.steps[0], Gather(name="all", does=Pack())))
+    run(shorter)
+    assert changed(before, made.output) == set()
+    assert not plan(recipe).has_work
+
+
+def test_the_time_of_a_rerun_is_told(made: Made) -> None:
+    started = time.monotonic()
+    summary = run(made.recipe())
+    assert sum(step.seconds for step in summary.steps) <= time.monotonic() - started
