@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from shardprep.core.plan import PlannedPass
@@ -18,12 +18,11 @@ from shardprep.errors import RunFailed
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
 from shardprep.gather.outline import Outline, outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
-from shardprep.gather.select import decide, write_selection
+from shardprep.gather.select import select_shards
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
-from shardprep.shards.join import read_chain
 from shardprep.shards.set import Committed, ShardSet, write_info
 
 _SILENT = Silent()
@@ -91,7 +90,9 @@ class _Run:
     def _select(self, step: Gather, select: Select, parent: StepState) -> None:
         state = self._opened(step, parent)
         tasks = [replace(self._task(state, shard), chain=parent.chain(shard)) for shard in state.todo]
-        self._complete(state, "select", parent.num_samples(), _selections(select, tasks, parent, self.recipe))
+        chains = {shard: parent.chain(shard) for shard in parent.info.shards} if tasks else {}
+        selections = select_shards(select, tasks, chains, self.recipe.settings.storage_options)
+        self._complete(state, "select", parent.num_samples(), selections)
 
     def _pack(self, name: str, pack: Pack, parent: StepState) -> None:
         packing = Packing(self.recipe, name, pack, parent)
@@ -210,20 +211,6 @@ class _Tally:
     worked_on: int = 0
     decodes: int = 0
     failures: list[ShardFailure] = field(default_factory=list)
-
-
-def _selections(select: Select, tasks: list[ShardTask], parent: StepState, recipe: Recipe) -> Iterator[ShardResult]:
-    """Decide and write the shards of a selection, in this process: only ledgers are read and written."""
-    options = recipe.settings.storage_options
-    if select.is_global:
-        shards = {shard: read_chain(parent.chain(shard), options) for shard in parent.info.shards} if tasks else {}
-        decisions = decide(select, [sample for samples in shards.values() for sample in samples])
-        for task in tasks:
-            yield write_selection(task, shards[task.shard], decisions)
-        return
-    for task in tasks:
-        samples = read_chain(task.chain, options)
-        yield write_selection(task, samples, decide(select, samples))
 
 
 def _by_reason(counts: Mapping[str, int], fate: str) -> dict[str, int]:

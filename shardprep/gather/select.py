@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+
+import pyarrow as pa
 
 from shardprep.core.outcome import Dropped
-from shardprep.core.sample import Sample
-from shardprep.expressions.query import evaluate, run_query
-from shardprep.expressions.tables import arrow_table
+from shardprep.expressions.engine import QueryLimits, connect
+from shardprep.expressions.query import Query, run_query
+from shardprep.expressions.syntax import parse_order
+from shardprep.expressions.tables import Path, concat, project, resolve
 from shardprep.gather.settings import Select
 from shardprep.runtime.item import Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.rows import Outgoing, Result
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.write import ShardWriter
+from shardprep.shards.join import Chain, chain_table
 from shardprep.shards.ledger import InputRow, OutputRow
 from shardprep.shards.store import Store
 
@@ -24,59 +28,97 @@ Decisions = Mapping[str, Dropped | None]
 _STAGE = "select"
 
 
-def decide(select: Select, samples: Sequence[Sample]) -> Decisions:
-    """Return the decision on every sample; all of the set's samples are needed where `sort`, `limit` or a number of samples is set."""
-    answers = evaluate(select.where, [sample.record for sample in samples])
-    decisions: dict[str, Dropped | None] = {}
-    for sample, answer in zip(samples, answers, strict=True):
-        unknown = Dropped("unknown", f"{select.where!r} is null: a column that it reads has no value")
-        decisions[sample.key] = None if answer else unknown if answer is None else Dropped("where", select.where)
-    kept = [sample for sample in samples if decisions[sample.key] is None]
-    for reason, chosen in _thinned(select, kept):
-        gone = {sample.key for sample in kept} - {sample.key for sample in chosen}
-        decisions |= dict.fromkeys(gone, Dropped(reason))
+def select_shards(
+    select: Select, tasks: Sequence[ShardTask], chains: Mapping[str, Chain], storage_options: Mapping[str, object] | None
+) -> Iterator[ShardResult]:
+    """Decide and commit the shards of a selection; `chains` are those of all shards, which a limit or a draw needs.
+
+    Only the columns that the selection names are read, and only ledgers.
+    """
+    columns = columns_read(select)
+    if not select.is_global:
+        for task in tasks:
+            table = chain_table(task.chain, storage_options, columns)
+            yield write_selection(task, table["key"].to_pylist(), decide(select, table))
+    elif tasks:
+        tables = {shard: chain_table(chain, storage_options, columns) for shard, chain in chains.items()}
+        decisions = decide(select, concat(tables.values()))
+        for task in tasks:
+            yield write_selection(task, tables[task.shard]["key"].to_pylist(), decisions)
+
+
+def columns_read(select: Select) -> tuple[str, ...]:
+    """Return the dotted names of the columns that the selection names."""
+    return (*Query(select.where).columns, *(".".join(path) for path in _order_paths(select)))
+
+
+def decide(select: Select, table: pa.Table) -> Decisions:
+    """Return the decision on every row of a table of `key` and columns; a column that the table lacks is null.
+
+    All samples of a set are needed where `select.is_global`. The order of the rows does not matter.
+    """
+    keys: list[str] = table["key"].to_pylist()
+    query = Query(select.where)
+    answers = query.filter(_with_columns(table, [tuple(name.split(".")) for name in query.columns]))
+    unknown = Dropped("unknown", f"{select.where!r} is null: a column that it reads has no value")
+    refused = Dropped("where", select.where)
+    decisions = {key: None if answer else unknown if answer is None else refused for key, answer in zip(keys, answers, strict=True)}
+    kept = sorted(key for key, dropped in decisions.items() if dropped is None)
+    for dropped, chosen in _thinned(select, kept, table):
+        decisions |= dict.fromkeys(set(kept) - set(chosen), dropped)
         kept = chosen
     return decisions
 
 
-def write_selection(task: ShardTask, samples: Sequence[Sample], decisions: Decisions) -> ShardResult:
+def write_selection(task: ShardTask, keys: Sequence[str], decisions: Decisions) -> ShardResult:
     """Commit the ledger of one shard of a selection."""
     work = Work(task.settings, Journal(None))
     with ShardWriter(task, Store(task.out_url, task.storage_options), work) as writer:
-        for sample in samples:
-            dropped = decisions[sample.key]
+        for key in keys:
+            dropped = decisions[key]
             if dropped is None:
-                row = OutputRow(key=sample.key, parent=sample.key, fate="kept")
-                writer.add(Result(InputRow(key=sample.key, fate="kept", into=(sample.key,)), [Outgoing(row)]))
+                row = OutputRow(key=key, parent=key, fate="kept")
+                writer.add(Result(InputRow(key=key, fate="kept", into=(key,)), [Outgoing(row)]))
             else:
-                row_in = InputRow(key=sample.key, fate="dropped", stage=_STAGE, reason=dropped.reason, detail=dropped.detail or None)
+                row_in = InputRow(key=key, fate="dropped", stage=_STAGE, reason=dropped.reason, detail=dropped.detail or None)
                 writer.add(Result(row_in, ()))
         committed, adopted = writer.commit(num_reused=0)
-    return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(samples), seconds={})
+    return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(keys), seconds={})
 
 
-def _thinned(select: Select, kept: Sequence[Sample]) -> list[tuple[str, list[Sample]]]:
-    """Return what is left after the draw and after the limit, with the reason of those that went."""
-    steps: list[tuple[str, list[Sample]]] = []
+def _thinned(select: Select, kept: list[str], table: pa.Table) -> Iterator[tuple[Dropped, list[str]]]:
+    """Yield why samples go and the keys that stay, after the draw and after the limit; `kept` is sorted."""
     if select.sample is not None:
-        drawn = sorted(kept, key=lambda sample: _draw(select.seed, sample.key))
-        if isinstance(select.sample, float):
-            kept = [sample for sample in drawn if _draw(select.seed, sample.key) < select.sample]
+        share = isinstance(select.sample, float)
+        detail = (
+            f"the draw of {f'{select.sample:.6g} of the samples' if share else f'{select.sample} samples'} (seed {select.seed}) left it out"
+        )
+        if share:
+            kept = [key for key in kept if _draw(select.seed, key) < select.sample]
         else:
-            kept = drawn[: select.sample]
-        steps.append(("not-drawn", list(kept)))
+            kept = sorted(sorted(kept, key=lambda key: _draw(select.seed, key))[: int(select.sample)])
+        yield Dropped("not-drawn", detail), kept
     if select.limit is not None:
-        steps.append(("over-limit", _first(select, sorted(kept, key=lambda sample: sample.key))))
-    return steps
+        detail = f"it comes after the first {select.limit} by {select.sort or 'key'}"
+        yield Dropped("over-limit", detail), _first(select, kept, table)
 
 
-def _first(select: Select, kept: Sequence[Sample]) -> list[Sample]:
+def _first(select: Select, kept: list[str], table: pa.Table) -> list[str]:
     if select.sort is None or not kept:
-        return list(kept)[: select.limit]
-    table = arrow_table([{"key": sample.key, **sample.record} for sample in kept])
-    first = run_query(table, select=["key"], order_by=select.sort, limit=select.limit)
-    chosen = set(first["key"].to_pylist())
-    return [sample for sample in kept if sample.key in chosen]
+        return kept[: select.limit]
+    rows = _with_columns(table, [("key",), *_order_paths(select)])
+    chosen = set(kept)
+    rows = rows.filter(pa.array([key in chosen for key in rows["key"].to_pylist()], pa.bool_())).sort_by("key")
+    return sorted(run_query(rows, select=["key"], order_by=select.sort, limit=select.limit)["key"].to_pylist())
+
+
+def _order_paths(select: Select) -> Sequence[Path]:
+    return () if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
+
+
+def _with_columns(table: pa.Table, paths: Sequence[Path]) -> pa.Table:
+    """Return a table of just these columns, null where the table lacks one: a shard in which no sample has a value has no such column."""
+    return project(table, [resolve(table.schema, path) or path for path in paths]) if paths else table.select(["key"])
 
 
 def _draw(seed: int, key: str) -> float:

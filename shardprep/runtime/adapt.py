@@ -18,6 +18,7 @@ from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
 from shardprep.runtime.rows import plain_value
 from shardprep.runtime.task import WorkSettings
+from shardprep.shards.packed_record import unpack_record
 
 WebSample = dict[str, Any]
 """A sample as webdataset yields it: `__key__`, and bytes by suffix."""
@@ -81,7 +82,7 @@ def from_webdataset(sample: Mapping[str, Any]) -> Sample:
         if suffix.startswith("__"):
             continue
         if suffix == RECORD_SUFFIX:
-            record = json.loads(value) if isinstance(value, (bytes, str)) else value
+            record = unpack_record(json.loads(value) if isinstance(value, (bytes, str)) else value)
         elif isinstance(value, bytes):
             members[role_of(suffix)] = Member(suffix, BytesBlob(value))
         else:

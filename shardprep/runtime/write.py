@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import BinaryIO
@@ -235,6 +236,7 @@ def _blamed() -> Iterator[None]:
         raise SourceUnreadable(str(error)) from error
 
 
+@cache  # reading them takes as long as writing a small shard
 def library_versions() -> dict[str, str]:
     """Return the versions of the installed libraries that results can depend on."""
     found = {}

@@ -30,6 +30,7 @@ _ZEROS = bytes(BLOCK)
 _MAX_EXTENSION_BYTES = 1 << 20
 _MAX_TAIL_BYTES = 4 << 20
 _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE)
+_WITHOUT_DATA = (tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENSIONS = (*_PAX, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _KINDS = {
@@ -64,6 +65,8 @@ class TarMember:
     suffix: str
     offset: int
     size: int
+    problem: str | None = None
+    """Why it is not read, where its tar is read on all the same."""
 
 
 class TarWriter:
@@ -132,24 +135,33 @@ class TarWriter:
         return placed
 
 
-def index_tar(blob: Blob, *, name: str = "", foreign: bool = False) -> Iterator[TarMember]:
+def index_tar(blob: Blob, *, name: str = "", foreign: bool = False, go_on: bool = False) -> Iterator[TarMember]:
     """Yield where each member lies, in order, reading headers only; ShardError at the first thing that a shard must not hold.
 
     That is: anything but plain files, names that are absolute or lead outside, a key that returns, a member that comes twice,
     a header that claims more than the file has, bytes after the end, no end.
 
     A foreign tar (a source) may besides have folders and files whose names WebDataset takes for no sample's (no dot, or one
-    in front), which are passed over, and long names in PAX or GNU form; its keys hold folders.
+    in front), which are passed over, and long names in PAX or GNU form; its keys hold folders. With `go_on` its members that
+    are refused for their own sake (links, devices, names, keys that return, twice the same) come with their `problem`; what
+    says that the tar itself is damaged still ends it.
     """
     where = name or str(getattr(blob, "path", "tar"))
     order = _Order(where)
     with blob.open() as file:
-        for entry in _Headers(cast(io.BufferedIOBase, file), blob.size, where, foreign).files():
+        for entry, problem in _Headers(cast(io.BufferedIOBase, file), blob.size, where, foreign, go_on).files():
             split = _split_foreign(entry.name) if foreign else _split_own(where, entry.name)
-            if split:
-                order.begin(split[0], entry.name)
-                order.add(split[1], entry.name)
-                yield TarMember(entry.name, *split, entry.offset_data, entry.size)
+            if not split:
+                continue
+            if problem is None:
+                try:
+                    order.begin(split[0], entry.name)
+                    order.add(split[1], entry.name)
+                except ShardError as error:
+                    if not go_on:
+                        raise
+                    problem = str(error)
+            yield TarMember(entry.name, *split, entry.offset_data, entry.size, problem)
 
 
 class _Order:
@@ -190,13 +202,13 @@ class _Order:
 class _Headers:
     """Walks the headers of a tar, trusting none of them."""
 
-    def __init__(self, file: io.BufferedIOBase, size: int, where: str, foreign: bool) -> None:
-        self._file, self._size, self._where, self._foreign = file, size, where, foreign
+    def __init__(self, file: io.BufferedIOBase, size: int, where: str, foreign: bool, go_on: bool) -> None:
+        self._file, self._size, self._where, self._foreign, self._go_on = file, size, where, foreign, go_on
         self._long_name: str | None = None
         self._long_size: int | None = None
 
-    def files(self) -> Iterator[tarfile.TarInfo]:
-        """Yield the regular files with `name`, `size` and `offset_data`."""
+    def files(self) -> Iterator[tuple[tarfile.TarInfo, str | None]]:
+        """Yield the regular files with `name`, `size` and `offset_data`, and why one is not read where the tar goes on."""
         position = 0
         while (block := self._block(position)) != _ZEROS:
             info = self._parse(block, position)
@@ -208,8 +220,9 @@ class _Headers:
                 if info.type == tarfile.DIRTYPE and self._foreign:
                     info.size = 0  # old tars note a size there; no data follows
                 else:
-                    self._check_file(info)
-                    yield info
+                    problem = self._problem_of(info)
+                    self._check_bounds(info)
+                    yield info, problem
             position = info.offset_data + info.size + -info.size % BLOCK
         if self._long_name is not None or self._long_size is not None:
             raise self._error(f"ends after a long name at byte {position}, before its member; it is cut short. Copy or make it again")
@@ -271,13 +284,21 @@ class _Headers:
         info.size = info.size if self._long_size is None else self._long_size
         self._long_name = self._long_size = None
 
-    def _check_file(self, info: tarfile.TarInfo) -> None:
+    def _problem_of(self, info: tarfile.TarInfo) -> str | None:
+        """Return what is wrong with one member, None where nothing is; ShardError where that ends the tar."""
+        error = None
         if info.type not in _FILES:
             kind = _KINDS.get(info.type, f"of the unknown type {info.type!r}")
-            raise self._error(f"{info.name!r} is {kind}; only plain files are read. Make the tar again without it")
-        if info.name.startswith("/") or ".." in info.name.split("/"):
-            raise self._error(f"{info.name!r} is absolute or leads outside; names are relative. Make the tar again without it")
-        self._check_bounds(info)
+            error = self._error(f"{info.name!r} is {kind}; only plain files are read. Make the tar again without it")
+        elif info.name.startswith("/") or ".." in info.name.split("/"):
+            error = self._error(f"{info.name!r} is absolute or leads outside; names are relative. Make the tar again without it")
+        if error is None:
+            return None
+        if not self._go_on or info.type not in (*_FILES, *_WITHOUT_DATA):
+            raise error
+        if info.type in _WITHOUT_DATA:
+            info.size = 0  # whatever it says: no data follows
+        return str(error)
 
     def _check_bounds(self, info: tarfile.TarInfo) -> None:
         if info.size < 0:

@@ -44,7 +44,7 @@ class _Draft:
 
 
 def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry]:
-    """Return an entry per sample; what comes before the damage in a tar is kept, and the damage is an entry with a problem."""
+    """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
     if not found.files:
         raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): there is no .tar file")
@@ -62,15 +62,17 @@ def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry
 
 
 def _read_tar(blob: Blob, tar: str, url: str, file: StoredFile, spec: SourceSpec) -> Iterator[_Draft]:
-    drafts: list[_Draft] = []
+    by_key: dict[str, _Draft] = {}
     damage: str | None = None
     try:
-        for member in index_tar(blob, name=printable(tar), foreign=True):
-            if not drafts or member.key != drafts[-1].key:
-                drafts.append(_Draft(tar, url, file, member.key))
-            drafts[-1].members.append(member)
+        for member in index_tar(blob, name=printable(tar), foreign=True, go_on=True):
+            draft = by_key.setdefault(member.key, _Draft(tar, url, file, member.key))
+            draft.members.append(member)
+            if member.problem is not None:
+                draft.problem = draft.problem or f"refused-member: {member.problem}"
     except ShardError as error:
         damage = f"damaged-tar: {error}"
+    drafts = list(by_key.values())
     for i, draft in enumerate(drafts):
         if damage and i == len(drafts) - 1 and not (i and draft.suffixes >= drafts[i - 1].suffixes):
             # its other members may have come after the damage
@@ -83,7 +85,7 @@ def _read_tar(blob: Blob, tar: str, url: str, file: StoredFile, spec: SourceSpec
 
 
 def _finished(draft: _Draft, spec: SourceSpec) -> _Draft:
-    draft.problem = _problem(draft)
+    draft.problem = draft.problem or _problem(draft)
     for member in draft.members if draft.problem is None else ():
         if member.suffix.lower() == RECORD_SUFFIX:
             folder, name = split_url(draft.url)

@@ -7,6 +7,10 @@ from pathlib import Path
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.cut_clips import CutClips
+from shardprep.stages.detect_scenes import DetectScenes
+from shardprep.stages.probe_media import ProbeMedia
+from shardprep.stages.score_sharpness import ScoreSharpness
 from tests.driver.stages import Costly, Number
 
 
@@ -32,5 +36,24 @@ def counted(
             Gather(name="good", does=Select(where=where)),
             Pass(name="features", stages=(Costly(),)),
             Gather(name="train", does=Pack(seed=seed, samples_per_shard=3)),
+        ),
+    )
+
+
+def real(
+    videos: Path, output: Path, *, min_seconds: float = 0.3, where: str = "clip.index < 2", seconds: float = 0.0, workers: int = 2
+) -> Recipe:
+    """Real work on videos: cut at scenes, measured, selected, a costly stage that takes `seconds` per clip, packed."""
+    return Recipe(
+        name="real",
+        source=SourceSpec(videos=str(videos), samples_per_shard=2),
+        output=str(output),
+        settings=RunSettings(workers=workers),
+        steps=(
+            Pass(name="clips", stages=(ProbeMedia(), DetectScenes(), CutClips(min_seconds=min_seconds))),
+            Pass(name="scores", stages=(ScoreSharpness(),)),
+            Gather(name="good", does=Select(where=where)),
+            Pass(name="features", stages=(Costly(seconds=seconds),)),
+            Gather(name="train", does=Pack(samples_per_shard=3)),
         ),
     )

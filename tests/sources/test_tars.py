@@ -124,7 +124,7 @@ def test_a_cut_after_whole_samples_keeps_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["../x.mp4", "/etc/x.mp4", "link", "hardlink", "duplicate", "returning key"])
-def test_hostile_members_end_their_tar_and_no_other(tmp_path: Path, kind: str) -> None:
+def test_hostile_members_fail_their_sample_and_no_other(tmp_path: Path, kind: str) -> None:
     write_tar(tmp_path / "good.tar", {"g.mp4": b"g"})
     with tarfile.open(tmp_path / "bad.tar", "w") as tar:
         bad = {"duplicate": "b.mp4", "returning key": "a.txt", "link": "l.mp4", "hardlink": "l.mp4"}.get(kind, kind)
@@ -138,9 +138,27 @@ def test_hostile_members_end_their_tar_and_no_other(tmp_path: Path, kind: str) -
             info.size = 1
             tar.addfile(info, io.BytesIO(b"x"))
     entries = listed(tmp_path)
-    assert reasons(entries) == {"bad.tar": "damaged-tar", "bad.tar!a": None, "bad.tar!b": None, "good.tar!g": None}
-    with pytest.raises(SourceError, match="damaged-tar"):
-        open_entry(entries[0])
+    refused = {"duplicate": "b", "returning key": "a", "../x.mp4": "../x", "/etc/x.mp4": "/etc/x"}.get(kind, "l")
+    good = {f"bad.tar!{key}": None for key in "abz"} | {"good.tar!g": None}
+    assert reasons(entries) == good | {f"bad.tar!{refused}": "refused-member"}
+    entry = next(entry for entry in entries if entry.problem)
+    assert (entry.members, entry.size) == ((), 0)
+    with pytest.raises(SourceError, match="refused-member: bad.tar: .*(Make the tar again|Write the tar|Remove or rename)"):
+        open_entry(entry)
+
+
+def test_a_hostile_member_before_the_damage(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        link = tarfile.TarInfo("l.mp4")
+        link.type, link.linkname, link.size = tarfile.SYMTYPE, "/etc/passwd", 0
+        tar.addfile(link)
+        for name in ("a.mp4", "b.mp4"):
+            info = tarfile.TarInfo(name)
+            info.size = 600
+            tar.addfile(info, io.BytesIO(bytes(600)))
+    (tmp_path / "a.tar").write_bytes((tmp_path / "a.tar").read_bytes()[:2600])
+    expected = {"a.tar!l": "refused-member", "a.tar!a": "damaged-tar", "a.tar": "damaged-tar"}
+    assert reasons(listed(tmp_path / "a.tar")) == expected
 
 
 class Boom:
