@@ -1,4 +1,4 @@
-"""Stages that misbehave on one sample, in every way that a stage can, and what became of the samples."""
+"""Stages that misbehave, in every way that a stage can; workers import this file, so it imports little."""
 
 from __future__ import annotations
 
@@ -11,19 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from shardprep.core.frames import AllFrames, Frame, FramesWanted
 from shardprep.core.outcome import Dropped, Kept, Outcome
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Process, Stage, Watcher, Worker
-from shardprep.driver.model import RunOptions, RunSummary
-from shardprep.driver.run import run
+from shardprep.core.stage import ColumnType, Process, Stage, Watcher, Worker
 from shardprep.errors import Unavailable
-from shardprep.recipe.model import Pass, Recipe, RunSettings
-from shardprep.sources.spec import SourceSpec
 
 CULPRIT = "v5.mp4"
+SIZE: Mapping[str, ColumnType] = {"scores.size": "double"}
+NUM_FRAMES: Mapping[str, ColumnType] = {"scores.frames": "int64"}
 
 
 def abort() -> None:
@@ -73,21 +69,21 @@ ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Misbehave(Stage):
-    """Scores its samples, but for the culprit, on which it does what `how` says."""
+    """Scores its samples, but for some, on which it does what `how` says by file name."""
 
-    how: str
+    how: Mapping[str, str]
     batch_size: int = 1
     timeout_seconds: float = 20
 
     accepts = ()
-    writes = {"scores.size": "double"}
+    writes = SIZE
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         outcomes = [Kept(sample.with_columns({"scores.size": float(len(batch))})) for sample in batch]
-        if any(is_culprit(sample) for sample in batch):
-            if self.how in ANSWERS:
-                return ANSWERS[self.how](outcomes)
-            MISDEEDS[self.how]()
+        for how in (self.how[name] for sample in batch if (name := sample.get("source.name")) in self.how):
+            if how in ANSWERS:
+                return ANSWERS[how](outcomes)
+            MISDEEDS[how]()
         return outcomes
 
 
@@ -99,7 +95,7 @@ class MisbehaveWatching(Stage):
     timeout_seconds: float = 20
 
     frames = FramesWanted(AllFrames(), colour="none")
-    writes = {"scores.frames": "int64"}
+    writes = NUM_FRAMES
 
     def watch(self, sample: Sample) -> Watcher:
         return _Counter(self, sample)
@@ -127,7 +123,7 @@ class NeedMemory(Stage):
     """Whether the culprit fits as well."""
 
     accepts = ()
-    writes = {"scores.size": "double"}
+    writes = SIZE
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         if len(batch) > 2 or (not self.spare and any(map(is_culprit, batch))):
@@ -192,58 +188,3 @@ class DropOne(Stage):
 
 def is_culprit(sample: Sample) -> bool:
     return sample.get("source.name") == CULPRIT
-
-
-def make_files(folder: Path, count: int = 8) -> Path:
-    """Write files that only look like videos: nothing decodes them."""
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"v{number}.mp4").write_bytes(bytes([number]) * 100)
-    return folder
-
-
-def recipe_of(sources: Path, output: Path, *stages: Stage, samples_per_shard: int = 8, **settings: Any) -> Recipe:
-    """One pass over a folder of sources."""
-    return Recipe(
-        name="test",
-        source=SourceSpec(videos=str(sources), samples_per_shard=samples_per_shard),
-        output=str(output),
-        settings=RunSettings(**{"workers": 1, "max_failed": 100, "memory": "64MiB", **settings}),
-        steps=(Pass(name="work", stages=stages),),
-    )
-
-
-def run_over(sources: Path, output: Path, *stages: Stage, options: RunOptions | None = None, **settings: Any) -> RunSummary:
-    return run(recipe_of(sources, output, *stages, **settings), options)
-
-
-@dataclass(frozen=True)
-class Fate:
-    """A row of an input sample, as a stranger reads it."""
-
-    fate: str
-    stage: str | None
-    reason: str | None
-    detail: str | None
-
-
-def fates(output: Path, step: str = "work") -> dict[str, Fate]:
-    """Return the fate of every input of a step by the first characters of its key, read from the ledgers with pyarrow."""
-    found: dict[str, Fate] = {}
-    for path in sorted((output / step).glob("0*.parquet")):
-        for row in pq.ParquetFile(path).read(columns=["role", "key", "fate", "stage", "reason", "detail"]).to_pylist():
-            if row.pop("role") == "input":
-                key = row.pop("key")[:2]
-                assert key not in found, f"{key} has two fates"
-                found[key] = Fate(**row)
-    return found
-
-
-def scores(output: Path, column: str = "size", step: str = "work") -> Mapping[str, float]:
-    """Return a score of every output by the first characters of its key."""
-    found = {}
-    for path in sorted((output / step).glob("0*.parquet")):
-        for row in pq.ParquetFile(path).read(columns=["role", "key", "fate", "scores"]).to_pylist():
-            if row["role"] == "output" and row["fate"] == "kept":
-                found[row["key"][:2]] = row["scores"][column]
-    return found

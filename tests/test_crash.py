@@ -14,14 +14,15 @@ from shardprep.driver.model import RunSummary, StepSummary
 from shardprep.errors import RunFailed
 from shardprep.testing.videos import Shot, draw, encode
 from tests import misbehaving as bad
+from tests.fates import Fate, fates, make_files, run_over, scores
 
 KEYS = [f"v{number}" for number in range(8)]
-KEPT = bad.Fate("kept", None, None, None)
+KEPT = Fate("kept", None, None, None)
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bad.make_files(tmp_path_factory.mktemp("crash") / "files")
+    return make_files(tmp_path_factory.mktemp("crash") / "files")
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +40,9 @@ def pass_of(summary: RunSummary) -> StepSummary:
     return step
 
 
-def blamed_alone(output: Path, summary: RunSummary, culprit: str = "v5") -> bad.Fate:
+def blamed_alone(output: Path, summary: RunSummary, culprit: str = "v5") -> Fate:
     """Return the culprit's fate, after all others were kept and the counts add up."""
-    found = bad.fates(output)
+    found = {key.partition("-")[0]: fate for key, fate in fates(output).items()}
     assert sorted(found) == KEYS
     assert {key: fate for key, fate in found.items() if key != culprit} == dict.fromkeys((key for key in KEYS if key != culprit), KEPT)
     assert pass_of(summary).failed == {found[culprit].reason: 1}
@@ -55,55 +56,67 @@ def blamed_alone(output: Path, summary: RunSummary, culprit: str = "v5") -> bad.
     [("abort", "signal SIGABRT"), ("segfault", "signal SIGSEGV"), ("leave", "exit code 0")],
 )
 def test_a_stage_that_kills_its_process(files: Path, tmp_path: Path, how: str, words: str, batch_size: int) -> None:
-    fate = blamed_alone(tmp_path, bad.run_over(files, tmp_path, bad.Misbehave(how=how, batch_size=batch_size)))
+    fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: how}, batch_size=batch_size)))
     assert (fate.stage, fate.reason) == ("misbehave", "worker-died")
     assert fate.detail == f"misbehave: the worker process died ({words}), twice, while it had only this sample in work"
 
 
 @pytest.mark.parametrize(("how", "batch_size"), [("hang", 1), ("hang", 4), ("hang_with_the_gil", 1)])
 def test_a_stage_that_hangs(files: Path, tmp_path: Path, how: str, batch_size: int) -> None:
-    fate = blamed_alone(tmp_path, bad.run_over(files, tmp_path, bad.Misbehave(how=how, batch_size=batch_size, timeout_seconds=0.3)))
-    assert fate == bad.Fate("failed", "misbehave", "timed-out", "misbehave: gave no answer within 0.3 s")
+    fate = blamed_alone(
+        tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: how}, batch_size=batch_size, timeout_seconds=0.3))
+    )
+    assert fate == Fate("failed", "misbehave", "timed-out", "misbehave: gave no answer within 0.3 s")
 
 
 def test_the_recipes_time_limit_stands_above_the_stages(files: Path, tmp_path: Path) -> None:
-    fate = blamed_alone(tmp_path, bad.run_over(files, tmp_path, bad.Misbehave(how="hang"), timeout_seconds=0.25))
+    fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: "hang"}), timeout_seconds=0.25))
     assert fate.detail == "misbehave: gave no answer within 0.25 s"
 
 
-@pytest.mark.parametrize(
-    ("how", "reason", "words"),
-    [
-        ("complain", "error", "RuntimeError: the flow does not converge"),
-        ("leave_politely", "error", "SystemExit: 3"),
-        ("run_out_of_memory", "out-of-memory", "MemoryError: cannot hold the latents"),
-        ("too_few", "wrong-outcomes", "misbehave returned 0 outcomes for 1 samples; a stage returns exactly one each"),
-        ("too_many", "wrong-outcomes", "misbehave returned 2 outcomes for 1 samples; a stage returns exactly one each"),
-        ("nothing", "wrong-outcomes", "misbehave returned NoneType; a stage returns a list with one outcome per sample"),
-        ("samples", "wrong-outcomes", "misbehave returned Sample for KEY; a stage returns Kept, Dropped, Failed, Split or Joined"),
-        ("other_key", "wrong-outcomes", "misbehave returned the sample other in the place of KEY; outcomes come in the order of the batch"),
-        ("undeclared", "wrong-outcomes", "misbehave returned KEY with scores.more written, which it does not declare in `writes`"),
-    ],
-)
-def test_a_stage_that_breaks_its_promise(files: Path, tmp_path: Path, how: str, reason: str, words: str) -> None:
-    stages = (bad.Misbehave(how=how, batch_size=4), bad.DropOne())
-    step = pass_of(bad.run_over(files, tmp_path, *stages))
-    found = bad.fates(tmp_path)
-    assert (step.kept, step.dropped, step.failed) == (6, {"unwanted": 1}, {reason: 1})
-    assert (found["v5"].stage, found["v5"].reason) == ("misbehave", reason)
-    key = next(word for word in (found["v5"].detail or "").split() if word.startswith("v5-")).rstrip(";") if "KEY" in words else ""
-    assert found["v5"].detail == words.replace("KEY", key)
+PROMISES = {
+    "complain": ("error", "RuntimeError: the flow does not converge"),
+    "leave_politely": ("error", "SystemExit: 3"),
+    "run_out_of_memory": ("out-of-memory", "MemoryError: cannot hold the latents"),
+    "too_few": ("wrong-outcomes", "misbehave returned 0 outcomes for 1 samples; a stage returns exactly one each"),
+    "too_many": ("wrong-outcomes", "misbehave returned 2 outcomes for 1 samples; a stage returns exactly one each"),
+    "nothing": ("wrong-outcomes", "misbehave returned NoneType; a stage returns a list with one outcome per sample"),
+    "samples": ("wrong-outcomes", "misbehave returned Sample for {}; a stage returns Kept, Dropped, Failed, Split or Joined"),
+    "other_key": ("wrong-outcomes", "misbehave returned the sample other in the place of {}; outcomes come in the order of the batch"),
+    "undeclared": ("wrong-outcomes", "misbehave returned {} with scores.more written, which it does not declare in `writes`"),
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_stage_that_breaks_its_promises(tmp_path: Path, batch_size: int) -> None:
+    files = make_files(tmp_path / "files", 16)
+    misdeeds = {f"v{number + 2}.mp4": how for number, how in enumerate(PROMISES)}
+    summary = run_over(files, tmp_path / "out", bad.Misbehave(how=misdeeds, batch_size=batch_size), bad.DropOne(), samples_per_shard=16)
+    found = fates(tmp_path / "out")
+    for name, how in misdeeds.items():
+        key = next(key for key in found if key.startswith(f"{Path(name).stem}-"))
+        reason, words = PROMISES[how]
+        assert found.pop(key) == Fate("failed", "misbehave", reason, words.format(key))
+    assert found.pop(next(key for key in found if key.startswith("v1-"))) == Fate("dropped", "drop_one", "unwanted", None)
+    assert set(found.values()) == {KEPT}
+    step = summary.steps[-1]
+    assert (step.samples_in, step.kept, step.dropped, step.failed) == (
+        16,
+        6,
+        {"unwanted": 1},
+        {"error": 2, "out-of-memory": 1, "wrong-outcomes": 6},
+    )
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(files: Path, tmp_path: Path) -> None:
-    step = pass_of(bad.run_over(files, tmp_path, bad.NeedMemory(spare=True)))
+    step = pass_of(run_over(files, tmp_path, bad.NeedMemory(spare=True)))
     assert (step.kept, step.failed) == (8, {})
-    assert set(bad.scores(tmp_path).values()) == {2.0}, "in batches of two"
+    assert set(scores(tmp_path).values()) == {2.0}, "in batches of two"
 
 
 def test_the_one_sample_that_never_fits_is_isolated(files: Path, tmp_path: Path) -> None:
-    fate = blamed_alone(tmp_path, bad.run_over(files, tmp_path, bad.NeedMemory()))
-    assert fate == bad.Fate("failed", "need_memory", "out-of-memory", "MemoryError: cannot hold 1 samples")
+    fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.NeedMemory()))
+    assert fate == Fate("failed", "need_memory", "out-of-memory", "MemoryError: cannot hold 1 samples")
 
 
 @pytest.mark.parametrize(
@@ -115,10 +128,10 @@ def test_the_one_sample_that_never_fits_is_isolated(files: Path, tmp_path: Path)
     ],
 )
 def test_a_watcher_in_the_thread_that_decodes(videos: Path, tmp_path: Path, how: str, reason: str, words: str) -> None:
-    fate = blamed_alone(tmp_path, bad.run_over(videos, tmp_path, bad.MisbehaveWatching(how=how, timeout_seconds=1)))
+    fate = blamed_alone(tmp_path, run_over(videos, tmp_path, bad.MisbehaveWatching(how=how, timeout_seconds=1)))
     assert fate.reason == reason
     assert (fate.detail or "").startswith(words)
-    assert set(bad.scores(tmp_path, "frames").values()) == {5}
+    assert set(scores(tmp_path, "frames").values()) == {5}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +144,7 @@ def test_a_watcher_in_the_thread_that_decodes(videos: Path, tmp_path: Path, how:
 )
 def test_a_stage_that_cannot_be_opened_ends_the_run(files: Path, tmp_path: Path, how: str, words: str) -> None:
     with pytest.raises(RunFailed) as caught:
-        bad.run_over(files, tmp_path, bad.FailToOpen(how=how), samples_per_shard=2)
+        run_over(files, tmp_path, bad.FailToOpen(how=how), samples_per_shard=2)
     assert str(caught.value) == words
     assert not list((tmp_path / "work").glob("*.parquet")), "no sample is blamed"
 
@@ -139,7 +152,7 @@ def test_a_stage_that_cannot_be_opened_ends_the_run(files: Path, tmp_path: Path,
 def test_a_server_that_is_down_for_a_while_costs_no_sample(files: Path, tmp_path: Path) -> None:
     log = tmp_path / "calls"
     started = time.monotonic()
-    step = pass_of(bad.run_over(files, tmp_path / "out", bad.AskServer(log=str(log), down=2)))
+    step = pass_of(run_over(files, tmp_path / "out", bad.AskServer(log=str(log), down=2)))
     assert (step.kept, step.failed) == (8, {})
     assert len(log.read_text()) == 2 + 8
     assert time.monotonic() - started > 2 + 4, "it waits before it asks again, longer each time"
@@ -156,7 +169,7 @@ def test_a_worker_killed_from_outside_costs_one_attempt(files: Path, tmp_path: P
 
     killer = threading.Thread(target=kill_once)
     killer.start()
-    step = pass_of(bad.run_over(files, tmp_path / "out", bad.Linger(folder=str(folder), seconds=0.1)))
+    step = pass_of(run_over(files, tmp_path / "out", bad.Linger(folder=str(folder), seconds=0.1)))
     killer.join()
     assert (step.kept, step.failed) == (8, {})
     pids = {note.read_text() for note in folder.iterdir()}

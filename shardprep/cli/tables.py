@@ -95,7 +95,10 @@ def print_text(table: pa.Table) -> None:
 
     from shardprep.cli.reporters import make_console
 
-    shown = Table(*table.column_names, box=box.SIMPLE_HEAD)
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in table.column_names:
+        # A key is there to be copied: it is never cut.
+        shown.add_column(name, no_wrap=name == "key", overflow="fold")
     for row in table.to_pylist():
         shown.add_row(*(_cell(value) for value in row.values()))
     make_console().print(shown)

@@ -36,8 +36,8 @@ def settings_of(stage: Stage) -> dict[str, Any]:
 def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
     """Return what a stage's results depend on: name, version, settings and the digests of its weights by name.
 
-    Where the digest of weights is known the setting that names them is left out of nothing: a moved folder with equal
-    bytes is the caller's business (it maps the local path to a digest and drops the path).
+    `weights` maps the name of weights to their digest; where it is given, the digest stands for the setting that names them,
+    so that a moved folder of equal bytes changes nothing.
     """
     settings = {name: value for name, value in settings_of(stage).items() if name not in UNFINGERPRINTED}
     local = {w.name for w in stage.weights if w.name in weights}

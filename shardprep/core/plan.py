@@ -25,6 +25,13 @@ class Available:
     def with_names(self, names: Iterable[str]) -> Available:
         return Available(self.names | frozenset(names), self.open_prefixes)
 
+    def after(self, stage: Stage) -> Available:
+        """Return what is there after a stage: what it writes, and what its children inherit where it splits."""
+        if stage.keeps is None:
+            return self.with_names(stage.writes)
+        inherited = (name for name in self.names if "." not in name or name.startswith(tuple(f"{group}." for group in stage.keeps)))
+        return Available(frozenset(inherited), self.open_prefixes).with_names(stage.writes)
+
 
 @dataclass(frozen=True)
 class PlannedPass:
@@ -93,7 +100,7 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
                     f"step {name}: {stage_name(stage)} writes {column}, which is there already; "
                     "a stage that replaces a column says so in `replaces`"
                 )
-        available = available.with_names(stage.writes)
+        available = available.after(stage)
     return available
 
 

@@ -88,6 +88,11 @@ class Stage:
         return False
 
     @property
+    def keeps(self) -> tuple[str, ...] | None:
+        """Of a stage that splits: the groups of columns that children inherit (`source` for `source.*`); None: all."""
+        return None
+
+    @property
     def accepts(self) -> tuple[str, ...]:
         """Samples with one of these roles are worked on; others pass untouched, the columns null. Empty: all."""
         return ("video", "image")

@@ -131,7 +131,7 @@ class Packing:
                 self._store.remove(name)
         kept = {str(ledger_name(shard, task.fingerprint)) for shard, task in self._tasks.items()}
         for name in self.ledgers.store.names():
-            if name.endswith(ROWS_SUFFIX) or (parse_ledger_name(name) and name not in kept):
+            if parse_ledger_name(name) and name not in kept:
                 self.ledgers.store.remove(name)
         assert self.fingerprint is not None, "packed from a set that is not complete"
         manifest = write_manifest(self._store, self.ledgers, self.fingerprint, self._buckets)
@@ -142,9 +142,12 @@ class Packing:
             )
 
     def committed(self) -> dict[str, Committed]:
-        """Return the ledgers of the finished set by shard, and note them for the next run; remove what killed writers left."""
+        """Return the ledgers of the finished set by shard, and note them for the next run; remove what only its making needed."""
         found = {name.shard: self.ledgers.committed(str(name)) for name in map(parse_ledger_name, self.ledgers.store.names()) if name}
         self.ledgers.save_digests()
+        for name in self.ledgers.store.names():
+            if name.endswith(ROWS_SUFFIX):
+                self.ledgers.store.remove(name)
         self._store.clean_temporaries()
         self.ledgers.store.clean_temporaries()
         return found

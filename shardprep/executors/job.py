@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -21,6 +22,7 @@ ATTEMPTS = 3
 """How often a worker may die without teaching anything before its shard is given up."""
 
 _MAX_DEATHS = 4
+_GRACE_SECONDS = 1.0
 
 
 class Task(Protocol):
@@ -64,6 +66,8 @@ class Job(Generic[T]):
     """How often each sample was in work when the worker died."""
     hung: Call | None = None
     """The call for which the worker was killed."""
+    gone_since: float | None = None
+    """When the worker's process was first found to be gone."""
     remote: list[RemoteFile] = field(default_factory=list)
     """What it reads from afar and is fetched beforehand."""
     fetched: Fetched | None = None
@@ -73,11 +77,18 @@ class Job(Generic[T]):
         """Whether nothing that it reads is still on its way."""
         return not self.remote or (self.fetched is not None and self.fetched.done.is_set())
 
-    def overdue(self, open_limit_seconds: float) -> Call | None:
-        """Return a call in progress that takes longer than it may."""
+    def is_lost(self, open_limit_seconds: float) -> bool:
+        """Whether nothing will come of this attempt: a call takes longer than it may, or the process has left without a word."""
+        noted = read_journal(self.journal)
         now = time.monotonic()
-        calls = read_journal(self.journal)
-        return next((c for c in calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds)), None)
+        overdue = (c for c in noted.calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds))
+        self.hung = next(overdue, None)
+        if noted.pid is None or _is_there(noted.pid):
+            self.gone_since = None
+        elif self.gone_since is None:
+            self.gone_since = now
+        # Any other end than exit code 0 the pool tells by itself, and soon.
+        return self.hung is not None or (self.gone_since is not None and now - self.gone_since > _GRACE_SECONDS)
 
     def died(self, exit_code: int | None) -> ShardFailure | None:
         """Take from the journal what the worker was at when it died; return the failure where the shard is given up.
@@ -85,7 +96,9 @@ class Job(Generic[T]):
         Raises RunFailed where no shard can be made: a stage cannot be opened, or workers do not even start.
         """
         # Other samples were in work besides the one that hung.
-        calls = read_journal(self.journal) if self.hung is None else [self.hung]
+        calls = read_journal(self.journal).calls if self.hung is None else (self.hung,)
+        if exit_code is None and self.gone_since is not None:
+            exit_code = 0
         opening = next((call for call in calls if call.stage.startswith(OPENING)), None)
         if opening is not None and self.hung is not None:
             raise RunFailed(f"{opening.stage}: gave no answer for {_seconds(opening)}; see what it loads, and from where")
@@ -104,7 +117,7 @@ class Job(Generic[T]):
         words = f"the worker process died ({_exit_words(exit_code)}) {ATTEMPTS} times, and no sample can be blamed"
         return ShardFailure(self.task.shard, RunFailed(f"shard {self.task.shard} of {self.task.step}: {words}"))
 
-    def _teaches(self, calls: list[Call], exit_code: int | None) -> bool:
+    def _teaches(self, calls: Sequence[Call], exit_code: int | None) -> bool:
         """Find suspects in the calls in progress, or the one sample that is to blame."""
         keys = {key for call in calls for key in call.keys} - self.task.verdicts.keys()
         if not keys:
@@ -119,6 +132,14 @@ class Job(Generic[T]):
             return False
         self.task = with_fields(self.task, alone=self.task.alone | keys)
         return True
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
 
 
 def with_fields(task: T, **changes: Any) -> T:

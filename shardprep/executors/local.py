@@ -68,7 +68,7 @@ class LocalExecutor:
         folder = str(self._scratch.path)
         self._slots = [Slot(start_worker, "cpu", threads, os.getpid(), folder) for _ in range(num_workers)]
         self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
-        self._given_up_in_a_row = 0
+        self._refused_in_a_row = self._given_up_in_a_row = 0
 
     def __enter__(self) -> LocalExecutor:
         return self
@@ -98,14 +98,12 @@ class LocalExecutor:
                 job, slot = running.pop(future)
                 answer = self._answer(future, job, slot)
                 if answer is None:
-                    # What waits for the surroundings to recover lets the others pass.
-                    jobs.append(job) if job.not_before > time.monotonic() else jobs.appendleft(job)
+                    jobs.appendleft(job)
                     continue
                 self._let_go(job)
                 yield answer
             for future, (job, _) in running.items():
-                if job.hung is None and (call := job.overdue(self._open_limit_seconds)):
-                    job.hung = call
+                if not future.cancelled() and job.is_lost(self._open_limit_seconds):
                     future.cancel()
 
     def _job(self, task: T) -> Job[T]:
@@ -136,14 +134,18 @@ class LocalExecutor:
         for slot in self._slots:
             if id(slot) in busy or self._stop.finish.is_set():
                 continue
-            now = time.monotonic()
-            job = next((job for job in jobs if job.not_before <= now and job.is_fetched), None)
+            job = next((job for job in jobs if self._may_start(job)), None)
             if job is None:
                 return
             jobs.remove(job)
             Path(job.journal).unlink(missing_ok=True)
-            job.hung = None
+            job.hung = job.gone_since = None
             running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
+
+    def _may_start(self, job: Job[T]) -> bool:
+        """Whether it is the job's time. Where the surroundings fail everybody nothing new is begun until somebody gets through."""
+        is_trouble = self._refused_in_a_row >= len(self._slots)
+        return job.not_before <= time.monotonic() and job.is_fetched and (job.refusals > 0 or not is_trouble)
 
     def _prepared(self, job: Job[T]) -> T:
         task = with_fields(job.task, journal=job.journal)
@@ -160,7 +162,7 @@ class LocalExecutor:
             slot.close()
             return job.died(error.exitcode if isinstance(error, ProcessExpired) else None)
         if not isinstance(answer, Problem):
-            self._given_up_in_a_row = 0
+            self._refused_in_a_row = self._given_up_in_a_row = 0
             return answer
         if answer.kind == "unavailable":
             return self._refused(job, slot, answer)
@@ -171,8 +173,10 @@ class LocalExecutor:
         slot.close()
         job.not_before = time.monotonic() + self._back_off_seconds * 2**job.refusals
         job.refusals += 1
+        self._refused_in_a_row += 1
         if job.refusals < _REFUSALS:
             return None
+        self._refused_in_a_row = 0
         error = RunFailed(f"shard {job.task.shard} of {job.task.step} was tried {job.refusals} times: {problem.message}")
         self._given_up_in_a_row += 1
         if self._given_up_in_a_row >= _GIVEN_UP_IN_A_ROW:

@@ -116,7 +116,7 @@ def _columns(recipe: Recipe) -> Iterator[Problem]:
         if isinstance(step, Pass):
             for place, stage in enumerate(step.stages):
                 yield from _stage(step.name, stage, there, (*path, place))
-                there = there.with_names(stage.writes)
+                there = there.after(stage)
         else:
             yield from _gather(step, there, path)
         available[step.name] = there

@@ -25,6 +25,15 @@ class Call:
     """None: whoever watches the worker decides."""
 
 
+@dataclass(frozen=True)
+class Noted:
+    """What a journal says."""
+
+    pid: int | None = None
+    """The worker's process; None where nothing readable is noted."""
+    calls: tuple[Call, ...] = ()
+
+
 class Journal:
     """Notes calls in a small file, from several threads. Without a file it notes nothing."""
 
@@ -33,6 +42,7 @@ class Journal:
         self._calls: dict[int, Call] = {}
         self._next = 0
         self._lock = threading.Lock()
+        self._write()
 
     @contextmanager
     def call(self, stage: str, keys: Sequence[str], limit_seconds: float | None) -> Iterator[None]:
@@ -58,18 +68,20 @@ class Journal:
     def _write(self) -> None:
         if self._fd is None:
             return
-        text = json.dumps([asdict(call) for call in self._calls.values()])
+        text = json.dumps({"pid": os.getpid(), "calls": [asdict(call) for call in self._calls.values()]})
         # One line in one write; what a longer one before it leaves behind its end does not count.
         os.pwrite(self._fd, f"{zlib.crc32(text.encode()):08x} {text}\n".encode(), 0)
 
 
-def read_journal(path: str) -> list[Call]:
-    """Return the calls in progress; none where nothing is noted, or where a write was cut short or is under way."""
+def read_journal(path: str) -> Noted:
+    """Return what is noted; nothing where there is no journal, or where a write was cut short or is under way."""
     try:
         line = Path(path).read_bytes().partition(b"\n")[0]
         checksum, _, text = line.partition(b" ")
         if int(checksum, 16) != zlib.crc32(text):
-            return []
-        return [Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in json.loads(text)]
+            return Noted()
+        noted = json.loads(text)
+        calls = (Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in noted["calls"])
+        return Noted(noted["pid"], tuple(calls))
     except (OSError, ValueError, KeyError):
-        return []
+        return Noted()

@@ -278,7 +278,8 @@ def _check_seal(data: bytes, metadata: Mapping[bytes, bytes] | None, name: str) 
 
 
 def _damaged(name: str, error: Exception | str) -> str:
-    return f"ledger {name} cannot be read ({error}). Delete it and run again: only its shard is made anew"
+    words = " ".join(str(error).split())[:300]
+    return f"ledger {name} cannot be read ({words}). Delete it and run again: only its shard is made anew"
 
 
 def _check_rows(table: pa.Table, name: str, expected: set[str]) -> None:

@@ -23,7 +23,6 @@ _CLIP_COLUMNS: Mapping[str, ColumnType] = {
     "clip.ends": "list<double>",
     "clip.seconds": "double",
 }
-_INHERITED = ("source", "meta", "caption")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +53,7 @@ class CutClips(Stage):
 
     version = 1
     splits = True
+    keeps = ("source", "meta", "caption")
     accepts = ("video",)
     replaces = ("video", *MEDIA_COLUMNS)
 
@@ -140,6 +140,6 @@ class CutClips(Stage):
             "clip.seconds": seconds,
         }
         # What was measured on the whole video does not hold for a part of it.
-        inherited = {name: parent.record[name] for name in _INHERITED if name in parent.record}
+        inherited = {name: parent.record[name] for name in self.keeps if name in parent.record}
         child = Sample(key, inherited).with_member(clip.suffix, clip.blob)
         return child.with_columns(columns | probe(clip.blob).columns())

@@ -53,3 +53,9 @@ def test_nothing_drives_the_terminal(table: pa.Table, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "2 rows" in printed
+
+
+def test_a_key_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    key = "k" * 40 + "-0123456789ab"
+    tables.print_text(pa.table({"key": [key], **{f"scores.of_something_{n}": ["words " * 9] for n in range(9)}}))
+    assert key in capsys.readouterr().out

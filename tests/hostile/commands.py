@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,12 +81,12 @@ class Place:
         path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
         return path
 
-    def shardprep(self, *arguments: str | os.PathLike[str], **environment: str) -> Said:
-        """Run a command as a user does who has nothing but this place."""
+    def shardprep(self, *arguments: str | os.PathLike[str], prefix: Sequence[str] = (), **environment: str) -> Said:
+        """Run a command as a user does who has nothing but this place; `prefix` is a command that runs it."""
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "OMP_NUM_THREADS") if name in os.environ}
         own = {"HOME": str(self.home), "TMPDIR": str(self.tmp), "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
         done = subprocess.run(
-            [sys.executable, "-m", "shardprep.cli", *map(os.fspath, arguments)],
+            [*prefix, sys.executable, "-m", "shardprep.cli", *map(os.fspath, arguments)],
             cwd=self.work,
             env=kept | own | environment,
             capture_output=True,

@@ -66,12 +66,21 @@ def huge_gif() -> bytes:
     return data[:6] + struct.pack("<HH", 65535, 65535) + data[10:]
 
 
+LIST_OF_FILES = b"ffconcat version 1.0\nfile secret.bin\n"
+"""ffmpeg's own list of files: what it names lies where the command runs."""
+PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:secret.bin\n#EXT-X-ENDLIST\n"
+ADDRESS = b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 50404 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n"
+"""A session description: ffmpeg would open the port and wait for a video to come."""
+
 CONTENTS: Mapping[str, tuple[Callable[[], bytes], Fate]] = {
     "truncated.mp4": (videos.truncated, Lost(stage="probe_media", reason="not-a-video", words="cut short")),
     "truncated-after-index.mp4": (videos.truncated_after_index, Lost(stage="probe_media", reason="truncated", words="ends at byte")),
     "damaged.mp4": (videos.damaged, Lost(stage="probe_media", reason="decode-error", words="h264")),
     "empty.mp4": (videos.empty, Lost(stage="probe_media", reason="empty-file", words="the file is empty")),
     "text.mp4": (videos.text_as_video, Lost(stage="probe_media", reason="not-a-video", words="no container that ffmpeg can read")),
+    "list-of-files.mp4": (lambda: LIST_OF_FILES, Lost(stage="probe_media", reason="not-a-video", words="no container")),
+    "playlist.mp4": (lambda: PLAYLIST, Lost(stage="probe_media", reason="not-a-video", words="no container")),
+    "address.mp4": (lambda: ADDRESS, Lost(stage="probe_media", reason="not-a-video", words="no container")),
     "audio-only.mp4": (videos.audio_only, Lost(stage="probe_media", reason="no-video-stream", words="holds audio")),
     "huge-claim.avi": (videos.huge_claim, Lost(stage="probe_media", reason="decode-error", words="before the first frame")),
     "huge-claim.png": (huge_png, Lost(stage="probe_media", reason="decode-error", words="before the first frame")),

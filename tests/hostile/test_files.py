@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import pytest
 
 from shardprep.core.sample import KEY_PATTERN
 from shardprep.sources.keys import source_key
-from tests.driver.outputs import check_fates, strays
+from tests.driver.outputs import check_fates, strays, tar_members
 from tests.hostile.commands import Place, Said
-from tests.hostile.files import CONTENTS, NAMES, Lost, Through, make_contents, make_links, make_names
+from tests.hostile.files import CONTENTS, NAMES, Lost, Through, good, make_contents, make_links, make_names
 
 LINKS = {"itself.mp4": "missing-file", "nowhere.mp4": "missing-file", "real.mp4": None}
 
@@ -42,6 +41,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     make_contents(place.source)
     make_names(place.source)
     make_links(place.source)
+    # What lists of files and addresses would read if ffmpeg were let: it lies where the command runs.
+    (place.work / "secret.bin").write_bytes(good())
     recipe = place.recipe({"videos": str(place.source), "samples_per_shard": 8})
     before = place.around()
     said = place.shardprep("run", recipe, "--max-failed", "1000")
@@ -58,14 +59,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def _packed(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     records: dict[str, dict[str, Any]] = {}
     suffixes: dict[str, list[str]] = {}
-    for path in folder.glob("*.tar"):
-        with tarfile.open(path) as tar:
-            found = {member.name: tar.extractfile(member) for member in tar}
-            for name in filter(lambda name: name.endswith(".json"), found):
-                record = json.load(found[name])  # type: ignore[arg-type]  # our tars hold files only
-                records[record["source"]["path"]] = record
-                key = name.removesuffix(".json")
-                suffixes[record["source"]["path"]] = [n.partition(".")[2] for n in found if n.partition(".")[0] == key]
+    for found in map(tar_members, folder.glob("*.tar")):
+        for name in filter(lambda name: name.endswith(".json"), found):
+            record = json.loads(found[name])
+            records[record["source"]["path"]] = record
+            key = name.removesuffix(".json")
+            suffixes[record["source"]["path"]] = [n.partition(".")[2] for n in found if n.partition(".")[0] == key]
     return records, suffixes
 
 

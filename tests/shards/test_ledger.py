@@ -214,7 +214,6 @@ def test_declared_types_hold_without_a_value_and_others_are_inferred() -> None:
         ([[1], 1], {}, "int"),
         ([(1 << 53) + 1, 0.5], {}, "float, int"),
         ([1 << 64], {}, "int"),
-        (["\ud800"], {}, "str"),
         ([1.5], {"meta.n": "int64"}, "declared int64"),
         (["a"], {"meta.n": "double"}, "declared double"),
         ([[1.0]], {"meta.n": "double"}, "declared double"),

@@ -1,0 +1,86 @@
+"""Packing in this process: sets written by hand, packed as a run packs them, without workers."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import save
+
+from shardprep.driver.packing import Packing
+from shardprep.driver.state import StepState
+from shardprep.gather.manifest import Manifest, read_manifest
+from shardprep.gather.outline import outline_shard
+from shardprep.gather.pack import PackedShard, pack_shard
+from shardprep.gather.settings import Pack
+from shardprep.recipe.model import Recipe
+from shardprep.shards.set import ShardSet
+from shardprep.shards.store import Store
+from shardprep.sources.spec import SourceSpec
+
+
+def packing_of(output: Path, sets: Sequence[ShardSet], settings: Pack) -> Packing:
+    """Return the pack step `train` of a run whose earlier steps made `sets`, base first."""
+    states: list[StepState] = []
+    for one in sets:
+        states.append(StepState(one.info.step, one, one.info, tuple(states), {}, seen=one.current()))
+    recipe = Recipe(name="made", source=SourceSpec(videos="nowhere"), steps=(), output=str(output))
+    return Packing(recipe, "train", settings, states[-1])
+
+
+def pack(output: Path, sets: Sequence[ShardSet], settings: Pack | None = None) -> list[PackedShard]:
+    """Pack and return the shards that were written: none where all were there."""
+    packing = packing_of(output, sets, settings or Pack())
+    if packing.is_done():
+        return []
+    tasks = packing.start([outline_shard(task) for task in packing.outline_tasks()])
+    made = [pack_shard(task) for task in tasks]
+    packing.finish()
+    packing.committed()
+    return made
+
+
+def manifest_of(output: Path) -> Manifest:
+    manifest = read_manifest(Store(str(output / "train")))
+    assert manifest is not None
+    return manifest
+
+
+def tars(output: Path) -> dict[str, dict[str, dict[str, bytes]]]:
+    """Return suffix and bytes of the members, by tar and key, in the order of the tar."""
+    found: dict[str, dict[str, dict[str, bytes]]] = {}
+    for path in sorted((output / "train").glob("*.tar")):
+        samples = found.setdefault(path.name, {})
+        with tarfile.open(path) as tar:
+            for info in tar:
+                key, _, suffix = info.name.partition(".")
+                file = tar.extractfile(info)
+                assert file is not None
+                samples.setdefault(key, {})[suffix] = file.read()
+    return found
+
+
+def samples(output: Path) -> dict[str, dict[str, bytes]]:
+    """Return the members of all samples by key; a key in two tars is an error."""
+    found: dict[str, dict[str, bytes]] = {}
+    for members in tars(output).values():
+        assert not members.keys() & found.keys(), "a sample lies in two tars"
+        found |= members
+    return found
+
+
+def record(output: Path, key: str) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(samples(output)[key]["json"])
+    return loaded
+
+
+def tensor_file(**tensors: Any) -> bytes:
+    """Return the bytes of a safetensors file as other programs write them: aligned to 8."""
+    return save(tensors)
+
+
+def files(folder: Path) -> Mapping[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
