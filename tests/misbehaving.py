@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -47,6 +48,11 @@ def hang_with_the_gil() -> None:
     ctypes.PyDLL(None).sleep(1000)
 
 
+def hang_deaf() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(1000)
+
+
 def complain() -> None:
     raise RuntimeError("the flow does not converge")
 
@@ -56,7 +62,7 @@ def run_out_of_memory() -> None:
 
 
 MISDEEDS: dict[str, Callable[[], None]] = {f.__name__: f for f in (abort, segfault, leave, leave_politely, hang, hang_with_the_gil)}
-MISDEEDS |= {f.__name__: f for f in (complain, run_out_of_memory)}
+MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, run_out_of_memory)}
 ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
     "too_few": lambda outcomes: outcomes[:-1],
     "too_many": lambda outcomes: [*outcomes, outcomes[-1]],
@@ -167,12 +173,26 @@ class Linger(Stage):
 
     folder: str
     seconds: float = 0.0
-    accepts = ()
+    accepts: tuple[str, ...] = ()
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         for sample in batch:
             (Path(self.folder) / f"{sample.key[:2]}-{time.monotonic_ns()}").write_text(str(os.getpid()))
         time.sleep(self.seconds)
+        return [Kept(sample) for sample in batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LingerThen(Stage):
+    """Notes the process it runs in, and misbehaves on any sample."""
+
+    folder: str
+    how: str
+    accepts = ()
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        (Path(self.folder) / batch[0].key).write_text(str(os.getpid()))
+        MISDEEDS[self.how]()
         return [Kept(sample) for sample in batch]
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +22,7 @@ from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.detect_scenes import DetectScenes
 from shardprep.stages.probe_media import ProbeMedia
 from shardprep.testing.videos import moving, three_shots, with_text
+from tests.driver.made import Made, make_first
 from tests.driver.outputs import check_fates, digests, files, footer, ledgers, make_sources, shard_digests, strays, tar_members
 from tests.driver.recipes import counted
 from tests.driver.stages import LOG, Costly, Number, noted
@@ -32,45 +31,17 @@ FINAL = (".tar", "index.parquet", "manifest.json")
 """What two runs must agree on byte for byte; ledgers hold seconds."""
 
 
-@dataclass(frozen=True)
-class Made:
-    """An output that was made once, and what it was made from."""
-
-    videos: Path
-    output: Path
-    log: Path
-
-    def recipe(self, **changes: object) -> Recipe:
-        return counted(self.videos, self.output, **changes)  # type: ignore[arg-type] # settings of each test
-
-
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Ten videos in three shards, run through; the tests work on copies."""
-    folder = tmp_path_factory.mktemp("first")
-    make_sources(folder / "videos", range(10))
-    (folder / "log").mkdir()
-    made = Made(folder / "videos", folder / "out", folder / "log")
-    run(made.recipe())
-    assert strays(made.output) == []
-    return made
+    return make_first(tmp_path_factory.mktemp("first"))
 
 
 @pytest.fixture
 def made(first: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """A copy of the first run's output and sources, times included."""
-    copy = Made(tmp_path / "videos", tmp_path / "out", tmp_path / "log")
-    shutil.copytree(first.videos, copy.videos)
-    shutil.copytree(first.output, copy.output)
-    copy.log.mkdir()
-    monkeypatch.setenv(LOG, str(copy.log))
-    return copy
-
-
-@pytest.fixture(autouse=True)
-def _no_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv(LOG, raising=False)
-    return
+    """A copy of the first run's output and sources, whose stages note their calls."""
+    copied = first.copy(tmp_path)
+    monkeypatch.setenv(LOG, str(copied.log))
+    return copied
 
 
 def by_name(summary: RunSummary) -> dict[str, StepSummary]:
@@ -194,8 +165,13 @@ def test_a_deleted_ledger_has_only_its_shard_made_again(made: Made, step: str) -
     summary = run(made.recipe())
     assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {name: 1}
     touched = changed(before, made.output)
-    tars = {f"{name}/{shard}.tar", "train/index.parquet", "train/manifest.json", "train/ledgers/digests.json"} if name == "train" else set()
-    assert touched <= {str(path.relative_to(made.output)), f"{name}/digests.json"} | tars
+    own = {
+        f"{name}/digests.json",
+        str(path.relative_to(made.output)),
+        *(f"{name}/{tar.name}" for tar in made.output.glob(f"{name}/{shard}*.tar")),
+    }
+    whole = {"train/index.parquet", "train/manifest.json", "train/ledgers/digests.json"} if name == "train" else set()
+    assert touched <= own | whole, "no file of another shard"
     assert digests(made.output, *FINAL) == {n: d for n, (d, _) in before.items() if n.endswith(FINAL)}
     assert shard_digests(made.output) == digests_before
     assert strays(made.output) == []

@@ -21,23 +21,8 @@ _NESTED_IN_TEXT = 60
 def samples(url: str) -> pa.Table:
     """Return a row per sample of a set, joined with the sets that it builds on: the key, the record's columns, the members' suffixes."""
     from shardprep.shards.join import open_view
-    from shardprep.shards.ledger import read_ledger
-    from shardprep.shards.names import LEDGERS, parse_ledger_name
-    from shardprep.shards.set import ShardSet
-    from shardprep.shards.store import Store
 
-    store = Store(url)
-    if ShardSet.open(store).info.kind == "packed":
-        ledgers = store.at(LEDGERS)
-        names = sorted(filter(parse_ledger_name, ledgers.names()))
-        outputs = [row for name in names for row in read_ledger(ledgers.blob(name), f"{ledgers.url}/{name}").outputs]
-        rows = [{"key": row.key, **row.record, "members": sorted(member.suffix for member in row.members)} for row in outputs]
-    else:
-        rows = [{"key": s.key, **s.record, "members": sorted(m.suffix for m in s.members.values())} for s in open_view(url)]
-    if not rows:
-        return pa.table({"key": pa.array([], pa.string())})
-    # Through one array of structs: Table.from_pylist takes the columns of the first row alone.
-    return pa.Table.from_struct_array(pa.array(rows))
+    return open_view(url).table()
 
 
 def fates(url: str, fate: str) -> pa.Table:

@@ -88,5 +88,5 @@ def _by_place(stages: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 
 
 def _short(value: Any) -> str:
-    text = "nothing" if value is None else str(value)
+    text = "nothing" if value is None else str(int(value) if isinstance(value, float) and value.is_integer() else value)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

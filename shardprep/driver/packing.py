@@ -69,7 +69,7 @@ class Packing:
     def is_done(self) -> bool:
         """Whether the packed set that stands is made from just this, and every file of it is there as large as it was."""
         manifest = self.manifest()
-        if manifest is None or manifest.fingerprint != self.fingerprint:
+        if manifest is None or manifest.fingerprint != self.fingerprint or self._was is None:
             return False
         ledgers, sizes = self.ledgers.store.names(), self._store.names()
         listed = {manifest.index["name"]: manifest.index["size"], **{tar.name: tar.size for tar in manifest.shards}}

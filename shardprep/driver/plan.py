@@ -32,7 +32,9 @@ def plan(recipe: Recipe, *, retry: bool = False, strict: bool = False) -> RunPla
 
 
 def _step_plan(state: StepState, kind: StepKind, num_bytes: int | None, strict: bool) -> StepPlan:
-    reasons = _strictly_stale(state) if strict else []
+    reasons = state.reasons()
+    if strict:
+        reasons += _strictly_stale(state)
     whys = [todo.why for todo in state.todo.values()]
     done = [committed for shard, committed in state.seen.items() if shard not in state.todo]
     known = [committed.seconds for committed in state.set.known() if committed.seconds]
@@ -43,7 +45,7 @@ def _step_plan(state: StepState, kind: StepKind, num_bytes: int | None, strict: 
         new=whys.count("new"),
         stale=len(whys) - whys.count("new"),
         follows=len(state.follows),
-        reasons=tuple(reasons + state.reasons()),
+        reasons=tuple(reasons),
         num_bytes=num_bytes if num_bytes is not None else sum(committed.tar_bytes for committed in done),
         seconds_estimate=sum(known) / len(known) * (len(whys) + len(state.follows)) if known else None,
     )

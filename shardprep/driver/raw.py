@@ -77,7 +77,7 @@ def _read_assignment(store: Store, was: SetInfo | None) -> dict[str, list[str]]:
     if was is not None and was.assignment in names:
         try:
             with store.blob(str(was.assignment)).open() as file:
-                table = pq.ParquetFile(file).read()
+                table = pq.ParquetFile(file).read(use_threads=False)
             return _grouped(zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True))
         except (pa.ArrowException, OSError, KeyError, StoreError):
             # Damaged, or taken away by another run: the ledgers know as well.

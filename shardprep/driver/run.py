@@ -75,7 +75,10 @@ class _Run:
     def _source(self, raw: RawState) -> None:
         write_raw_info(raw)
         self.states[RAW] = raw.state
-        tasks = [replace(self._task(raw.state, shard), entries=tuple(raw.entries[shard])) for shard in raw.state.todo]
+        options = self.recipe.source.storage_options
+        tasks = [
+            replace(self._task(raw.state, shard), entries=tuple(raw.entries[shard]), source_options=options) for shard in raw.state.todo
+        ]
         sizes = {shard: len(entries) for shard, entries in raw.entries.items()}
         self._complete(raw.state, "source", sizes, self.executor.run(tasks, work_on))
 
@@ -227,5 +230,5 @@ def _raise_failures(step: str, failures: list[ShardFailure]) -> None:
     if failures:
         first = failures[0]
         raise RunFailed(
-            f"{step}: {len(failures)} shards could not be made; the others are committed. Shard {first.shard}: {first.error}"
+            f"{step}: {len(failures)} of the shards could not be made; the others are committed. Shard {first.shard}: {first.error}"
         ) from first.error

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from shardprep.errors import ShardError
+from shardprep.gather.manifest import read_manifest
+from shardprep.gather.outline import ROWS_SUFFIX
 from shardprep.gather.verify import verify_packed
-from shardprep.shards.names import LEDGERS, SET_FILE
+from shardprep.shards.names import LEDGERS, SET_FILE, parse_ledger_name
 from shardprep.shards.set import ShardSet, read_info
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
@@ -26,12 +28,30 @@ def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list
     for found in sets_below(url, storage_options):
         store = Store(found, storage_options)
         info = read_info(store)
-        if info is None or info.kind == "packed":
-            removed += [f"{found}/{name}" for name in [*store.clean_temporaries(), *store.at(LEDGERS).clean_temporaries()]]
-            continue
-        shard_set = ShardSet.open(store)
-        removed += [f"{found}/{name}" for name in shard_set.collect(shard_set.current())]
+        if info is not None and info.kind == "packed":
+            removed += [f"{found}/{name}" for name in _clean_packed(store)]
+        else:
+            shard_set = ShardSet.open(store)
+            removed += [f"{found}/{name}" for name in shard_set.collect(shard_set.current())]
     return removed
+
+
+def _clean_packed(store: Store) -> list[str]:
+    """Remove what the manifest does not list; without a manifest only temporaries, as the next run goes on from the rest."""
+    ledgers = store.at(LEDGERS)
+    removed = [*store.clean_temporaries(), *(f"{LEDGERS}/{name}" for name in ledgers.clean_temporaries())]
+    manifest = read_manifest(store)
+    if manifest is None:
+        return removed
+    listed = {tar.name for tar in manifest.shards}
+    unlisted = [name for name in store.names() if name.endswith(".tar") and name not in listed]
+    for name in ledgers.names():
+        parsed = parse_ledger_name(name)
+        if name.endswith(ROWS_SUFFIX) or (parsed and f"{parsed.shard}.tar" not in listed):
+            unlisted.append(f"{LEDGERS}/{name}")
+    for name in unlisted:
+        store.remove(name)
+    return removed + unlisted
 
 
 def sets_below(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:

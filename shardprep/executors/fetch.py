@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from shardprep.errors import ShardprepError
 from shardprep.runtime.inputs import RemoteFile
@@ -23,7 +22,6 @@ class Fetched:
 
     folder: Path
     files: Sequence[RemoteFile]
-    storage_options: Mapping[str, Any] | None
     copies: dict[str, str] = field(default_factory=dict)
     """Local paths by URL; a file that could not be fetched is not among them."""
     done: threading.Event = field(default_factory=threading.Event)
@@ -43,12 +41,12 @@ class Fetcher:
         self._held: list[Fetched] = []
         self._count = 0
 
-    def begin(self, files: Sequence[RemoteFile], storage_options: Mapping[str, Any] | None) -> Fetched | None:
+    def begin(self, files: Sequence[RemoteFile]) -> Fetched | None:
         """Begin to fetch the files of a task; None where there is no room for them now."""
         if sum(held.num_bytes for held in self._held) + sum(file.size for file in files) > self._max_bytes:
             return None
         self._count += 1
-        fetched = Fetched(self._folder / f"fetched-{self._count}", files, storage_options)
+        fetched = Fetched(self._folder / f"fetched-{self._count}", files)
         self._held.append(fetched)
         # A daemon: a slow download must not keep a stopped run from ending.
         threading.Thread(target=_fetch, args=(fetched,), daemon=True, name=f"fetch-{self._count}").start()
@@ -80,15 +78,15 @@ def _fetch(fetched: Fetched) -> None:
             if not fetched.dropped.is_set():
                 _fetch_file(file, fetched.folder / str(number), fetched)
     finally:
-        fetched.done.set()
         if fetched.dropped.is_set():
             shutil.rmtree(fetched.folder, ignore_errors=True)
+        fetched.done.set()
 
 
 def _fetch_file(file: RemoteFile, to: Path, fetched: Fetched) -> None:
     folder, name = split_url(file.url)
     try:
-        path = Store(folder, fetched.storage_options).fetch(name, to)
+        path = Store(folder, file.options).fetch(name, to)
         if path.stat().st_size >= file.size:
             fetched.copies[file.url] = str(path)
     except (ShardprepError, OSError):

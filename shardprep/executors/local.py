@@ -126,8 +126,8 @@ class LocalExecutor:
     def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
         """Begin to fetch what the next tasks read, one for each worker."""
         for job in list(jobs)[: len(self._slots)]:
-            if job.remote and job.fetched is None and isinstance(job.task, ShardTask):
-                job.fetched = self._fetcher.begin(job.remote, job.task.storage_options)
+            if job.remote and job.fetched is None:
+                job.fetched = self._fetcher.begin(job.remote)
 
     def _submit(self, jobs: deque[Job[T]], running: dict[Future[R | Problem], tuple[Job[T], Slot]], function: Callable[[T], R]) -> None:
         busy = {id(slot) for _, slot in running.values()}

@@ -116,10 +116,13 @@ def outline_shard(task: OutlineTask) -> Outline:
     store = Store(task.rows_url, task.storage_options)
     name = f"{task.shard}-{digest([[at.set, at.ledger, at.digest] for at in task.chain])[:12]}{ROWS_SUFFIX}"
     lines = _lines_there(store, name)
-    if lines is None:
-        lines = [_to_line(row) for row in _rows_of(task)]
+    if lines is not None:
+        rows = [from_line(line) for line in lines]
+    else:
+        rows = list(_rows_of(task))
+        lines = [_to_line(row) for row in rows]
         store.create_bytes(name, b"".join(lines))
-    return _outline(task, name, lines)
+    return _outline(task, name, rows, [len(line) for line in lines])
 
 
 def _lines_there(store: Store, name: str) -> list[bytes] | None:
@@ -185,14 +188,13 @@ def _tensors(key: str, at: MemberAt, stores: Sequence[Store]) -> dict[str, Tenso
         raise ShardError(f"{where}: {error}, or leave the sample out with select") from error
 
 
-def _outline(task: OutlineTask, name: str, lines: Sequence[bytes]) -> Outline:
+def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow], lengths: Sequence[int]) -> Outline:
     groups: dict[Group, int] = {}
     columns: dict[str, ColumnTypes] = {}
     roles: set[str] = set()
     samples: list[dict[str, Any]] = []
     offset = 0
-    for line in lines:
-        row = from_line(line)
+    for row, length in zip(rows, lengths, strict=True):
         group = _group_of(row, task.settings)
         columns.setdefault(group.media, ColumnTypes()).add(row.record)
         roles |= row.members.keys()
@@ -204,10 +206,10 @@ def _outline(task: OutlineTask, name: str, lines: Sequence[bytes]) -> Outline:
                 "content": _content(row, task.settings),
                 "size": _own_bytes(row, task.settings),
                 "offset": offset,
-                "length": len(line),
+                "length": length,
             }
         )
-        offset += len(line)
+        offset += length
     table = pa.Table.from_pylist(samples, SAMPLES_SCHEMA)
     return Outline(shard=task.shard, file=name, samples=table, groups=tuple(groups), columns=columns, roles=frozenset(roles))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,13 +113,14 @@ def _write(task: PackTask, store: Store) -> PackedShard:
     for name in ledgers.names():
         if (parsed := parse_ledger_name(name)) and parsed.shard == task.shard and parsed.fingerprint != task.fingerprint[:8]:
             ledgers.remove(name)
+    tars = [Store(url, task.storage_options) for url in task.tars]
     rows: list[OutputRow] = []
     with store.create() as file:
         tar = TarWriter(file, task.shard)
         for row in _rows(task, ledgers):
             placed: list[Placed] = []
             tensors: list[PlacedTensor] = []
-            for packed in _whole(row, task):
+            for packed in _whole(row, task, tars):
                 with refusals(f"copying {row.key}.{packed.member.suffix} into {task.shard}.tar"):
                     at = tar.add(row.key, packed.member)
                 placed.append(at)
@@ -160,7 +161,7 @@ def _rows(task: PackTask, ledgers: Store) -> Iterator[PackRow]:
         yield from_line(line)
 
 
-def _whole(row: PackRow, task: PackTask) -> Iterator[_Packed]:
+def _whole(row: PackRow, task: PackTask, tars: Sequence[Store]) -> Iterator[_Packed]:
     """Yield the sample's members in the order of the set, record first, absent ones empty, tensors aligned."""
     record = pack_record(row.record, task.planned.schema)
     yield _Packed(Member(RECORD_SUFFIX, BytesBlob(canonical_json(record).encode())))
@@ -168,7 +169,7 @@ def _whole(row: PackRow, task: PackTask) -> Iterator[_Packed]:
     text = row.text(task.roles)
     for suffix in sorted({*task.planned.members, *own}):
         if suffix in own:
-            yield _copied(row, own[suffix], task)
+            yield _copied(row, own[suffix], tars[own[suffix].depth])
         elif suffix == TEXT_SUFFIX and text is not None:
             yield _Packed(Member(suffix, BytesBlob(text.encode())))
         else:
@@ -176,22 +177,21 @@ def _whole(row: PackRow, task: PackTask) -> Iterator[_Packed]:
             yield _new(suffix, empty_member(suffix))
 
 
-def _copied(row: PackRow, at: MemberAt, task: PackTask) -> _Packed:
+def _copied(row: PackRow, at: MemberAt, store: Store) -> _Packed:
     placed = at.placed
-    blob = Store(task.tars[at.depth], task.storage_options).blob(at.tar, placed.offset, placed.size)
+    blob = store.blob(at.tar, placed.offset, placed.size)
     member = Member(placed.suffix, blob, placed.crc32, placed.sha256)
     tensors = row.tensors.get(member.role, {})
     if min((tensor.start for tensor in tensors.values()), default=0) % ALIGNMENT:
-        return _new(placed.suffix, align_header(_checked(row.key, at, task, blob)))
+        return _new(placed.suffix, align_header(_checked(f"{store.url}/{at.tar}: {row.key}.{placed.suffix}", at, blob)))
     return _Packed(member, tensors)
 
 
-def _checked(key: str, at: MemberAt, task: PackTask, blob: Blob) -> bytes:
+def _checked(where: str, at: MemberAt, blob: Blob) -> bytes:
     """Return the bytes of a member that is not copied as it is; those that are copied are checked by the tar writer."""
-    with refusals(f"reading {task.tars[at.depth]}/{at.tar}"):
+    with refusals(f"reading {where}"):
         data = read_blob(blob)
     if zlib_ng.crc32(data) != at.placed.crc32:
-        where = f"{task.tars[at.depth]}/{at.tar}: {key}.{at.placed.suffix}"
         raise ShardError(f"{where} does not have the crc32 that its ledger says; the shard is damaged, make it again")
     return data
 

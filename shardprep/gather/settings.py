@@ -30,7 +30,7 @@ class Select:
     @property
     def is_global(self) -> bool:
         """Whether what is kept of one shard depends on the others."""
-        return self.sort is not None or self.limit is not None or isinstance(self.sample, int)
+        return self.limit is not None or isinstance(self.sample, int)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,8 @@ def _shard(store: Store, name: str | None, tar: str) -> tuple[list[Problem], Con
         contents = read_contents(ledgers.store, name)
         ledger = ledgers.ledger(name)
         problems += verify_ledger(store, ledger, where, name)
-        problems += _tensors(store, ledger, where)
+        if not problems:
+            problems += _tensors(store, ledger, where)
     except ShardprepError as error:
         problems.append(Problem(where, str(error), _REMEDY))
     return problems, contents
@@ -132,7 +133,7 @@ def _index(store: Store, manifest: Manifest, shards: list[Contents]) -> Iterator
         return
     with blob.open() as file:
         index = pq.ParquetFile(file)
-        groups = (index.read_row_group(number) for number in range(index.num_row_groups))
+        groups = (index.read_row_group(number, use_threads=False) for number in range(index.num_row_groups))
         expected = (shard.index for shard in shards if len(shard.index))
         if any(found is None or wanted is None or not found.equals(wanted) for found, wanted in zip_longest(groups, expected)):
             yield Problem(where, "its rows are not those of the ledgers", _REMEDY)

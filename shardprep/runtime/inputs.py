@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shardprep.runtime.task import ShardTask
@@ -19,17 +19,19 @@ class RemoteFile:
     url: str
     size: int
     """Bytes; of a foreign tar those up to its last member."""
+    options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """Options of its file system."""
 
 
 def remote_files(task: ShardTask) -> list[RemoteFile]:
     """Return the remote files whose bytes the task reads, most of each."""
-    tars = [RemoteFile(_tar_url(at), at.tar_bytes) for at in _tars_read(task) if at.tar and is_url(at.url)]
+    tars = [RemoteFile(_tar_url(at), at.tar_bytes, task.storage_options) for at in _tars_read(task) if at.tar and is_url(at.url)]
     members: dict[str, list[SourceMember]] = {}
     for entry in task.entries:
         for member in entry.members if entry.problem is None else ():
             if is_url(member.url):
                 members.setdefault(member.url, []).append(member)
-    return tars + [file for url, held in members.items() if (file := _worth_copying(url, held))]
+    return tars + [file for url, held in members.items() if (file := _worth_copying(url, held, task.source_options))]
 
 
 def with_copies(task: ShardTask, copies: Mapping[str, str]) -> dict[str, Any]:
@@ -55,7 +57,7 @@ def _tars_read(task: ShardTask) -> Iterator[LedgerAt]:
             yield at
 
 
-def _worth_copying(url: str, members: list[SourceMember]) -> RemoteFile | None:
+def _worth_copying(url: str, members: list[SourceMember], options: Mapping[str, Any] | None) -> RemoteFile | None:
     """Return the file where its members are at least half of it: of a large tar another shard has the rest."""
     end = max(member.offset + member.size for member in members)
-    return RemoteFile(url, end) if 2 * sum(member.size for member in members) >= end > 0 else None
+    return RemoteFile(url, end, options) if 2 * sum(member.size for member in members) >= end > 0 else None

@@ -70,7 +70,7 @@ def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
         digests = {sample.key: sample_digest(sample, task.reads, task.is_base) for sample in samples}
         items = [Item(sample.key, sample) for sample in samples]
     else:
-        items = [_from_source(entry, task.storage_options) for entry in task.entries]
+        items = [_from_source(entry, task.source_options) for entry in task.entries]
         digests = {entry.key: digest(entry.identity()) for entry in task.entries}
     return items, digests
 

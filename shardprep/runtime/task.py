@@ -52,6 +52,9 @@ class ShardTask:
     entries: tuple[SourceEntry, ...] = ()
     settings: WorkSettings = field(default_factory=WorkSettings)
     storage_options: Mapping[str, Any] | None = None
+    """Options of the file system that holds the sets."""
+    source_options: Mapping[str, Any] | None = None
+    """Options of the file system that holds the sources."""
     retry: int = 0
     """Number in the ledger's name: 0 for the first, 1 for the first retry."""
     reuse: bool = True

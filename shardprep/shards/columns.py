@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +23,8 @@ ARROW_TYPES = {
 }
 """Arrow's types by the names in which stages declare them."""
 
+MEMBERS = "members"
+"""A ledger's column of what lies in the tar; in tables of samples the suffixes alone."""
 _PLAIN = (pa.float64(), pa.int64(), pa.bool_(), pa.string(), pa.null())
 _ArrowErrors = (pa.ArrowException, TypeError, ValueError, OverflowError)
 
@@ -61,17 +64,25 @@ def is_plain(kind: pa.DataType) -> bool:
     return kind in _PLAIN
 
 
+def suffixes_of(members: pa.ChunkedArray) -> pa.Array:
+    """Return a list of the suffixes per row of a ledger's `members`, sorted."""
+    array = _array_of(members)
+    return _sorted_lists([pa.ListArray.from_arrays(array.offsets, array.values.field("suffix"))])
+
+
 def join_tables(base: pa.Table, added: pa.Table) -> pa.Table:
     """Return the rows of `base` whose `key` is in `added`, in the order of `base`, with the leaves of both.
 
-    Where both have a leaf, the value of `added` counts unless it is null.
+    Where both have a leaf, the value of `added` counts unless it is null; the suffixes in `members` are put together.
     """
     places = pc.index_in(base["key"], value_set=added["key"].combine_chunks())
     base = base.filter(places.is_valid()).combine_chunks()
     added = added.take(places.drop_null()).combine_chunks()
     columns = {name: _array_of(base[name]) for name in base.column_names}
     for name in added.column_names:
-        if name != "key":
+        if name == MEMBERS and name in columns:
+            columns[name] = _sorted_lists([columns[name], _array_of(added[name])])
+        elif name != "key":
             columns[name] = _merged(name, columns.get(name), _array_of(added[name]))
     return pa.table(columns)
 
@@ -128,6 +139,16 @@ def _struct(fields: Mapping[str, pa.Array]) -> pa.Array:
     for array in arrays[1:]:
         is_null = pc.and_(is_null, array.is_null())
     return pa.StructArray.from_arrays(arrays, names=list(fields), mask=is_null)
+
+
+def _sorted_lists(lists: Sequence[pa.ListArray]) -> pa.ListArray:
+    """Return the lists of equal places put together, sorted."""
+    lengths = [array.value_lengths().to_numpy() for array in lists]
+    rows = np.concatenate([np.repeat(np.arange(len(own)), own) for own in lengths])
+    flat = pa.table({"row": rows, "value": pa.concat_arrays([array.flatten() for array in lists])})
+    ordered = flat.take(pc.sort_indices(flat, [("row", "ascending"), ("value", "ascending")]))
+    offsets = np.concatenate([[0], np.cumsum(np.sum(lengths, axis=0))]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, _array_of(ordered["value"]))
 
 
 def _leaf_names(field: pa.Field, prefix: str) -> Iterator[str]:

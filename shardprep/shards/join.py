@@ -14,7 +14,7 @@ from shardprep.core.blob import FileBlob
 from shardprep.core.sample import RECORD_SUFFIX, Member, Record, Sample, merge_records, role_of
 from shardprep.errors import ShardError
 from shardprep.expressions.tables import concat
-from shardprep.shards.columns import join_tables
+from shardprep.shards.columns import MEMBERS, join_tables, suffixes_of
 from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
 from shardprep.shards.names import LEDGERS
 from shardprep.shards.set import Committed, ShardSet, relative_url
@@ -22,6 +22,7 @@ from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 
 _FATE_COLUMNS = ("key", "role", "parent", "fate", "stage", "reason", "detail")
+_NO_SAMPLES = pa.schema([("key", pa.string()), (MEMBERS, pa.list_(pa.string()))]).empty_table()
 _READ_AHEAD = 4
 """Ledgers that are read at once; Arrow decodes them beside Python."""
 
@@ -95,15 +96,15 @@ class View:
         return keys
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return `key` and the columns of all samples, nested as structs, in the order of the base.
+        """Return `key` and the columns of all samples, nested as structs, and as `members` their suffixes, in the order of the base.
 
-        `columns` names those to read, as columns or structs by dotted name, case aside; others are not read from the store.
-        A column that no ledger has is not in the table.
+        `columns` names those to read, as columns or structs by dotted name, case aside, or `members`; others are not read
+        from the store. A column that no ledger has is not in the table.
         """
         read = partial(chain_table, storage_options=self._options, columns=columns)
         with ThreadPoolExecutor(_READ_AHEAD) as threads:
             tables = list(threads.map(read, [self.chain(shard) for shard in self.shards]))
-        return concat(tables) if tables else pa.table({"key": pa.array([], pa.string())})
+        return concat(tables) if tables else _NO_SAMPLES
 
     def __iter__(self) -> Iterator[Sample]:
         for shard in self.shards:
@@ -154,11 +155,14 @@ def chain_table(chain: Chain, storage_options: Mapping[str, object] | None = Non
     joined: pa.Table | None = None
     for depth, at in enumerate(chain):
         store = Store(at.url, storage_options)
-        own = None if columns is None else ["role", "key", "fate", *(name for name in columns if name.lower() not in ROW_TYPES)]
+        names = None if columns is None else [name for name in columns if name == MEMBERS or name.lower() not in ROW_TYPES]
+        own = None if names is None else ["role", "key", "fate", *names]
         table = read_table(store.blob(at.ledger), f"{at.url}/{at.ledger}", own)
         _check_digests(footer_of(table, f"{at.url}/{at.ledger}"), at, chain[:depth])
         table = table.filter(pc.and_(pc.equal(table["role"], "output"), pc.equal(table["fate"], "kept")))
-        table = table.select([name for name in table.column_names if name == "key" or name not in ROW_TYPES])
+        table = table.select([name for name in table.column_names if name in ("key", MEMBERS) or name not in ROW_TYPES]).combine_chunks()
+        if MEMBERS in table.column_names:
+            table = table.set_column(table.column_names.index(MEMBERS), MEMBERS, suffixes_of(table[MEMBERS]))
         if joined is None:
             joined = table
             continue

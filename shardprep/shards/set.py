@@ -172,11 +172,19 @@ class ShardSet:
         """Remove ledgers and tars that no shard of `keep` needs, and what killed writers left; return the names removed.
 
         Only called when every shard of the set is committed: until then a tar without a ledger may be another run's work.
-        Nothing but temporaries goes where `set.json` has come to say something else: that is another run's set now.
+        Nothing but temporaries goes where `set.json` has come to say something else: that is another run's set now. A
+        shard stays as it is that another run has retried meanwhile.
         """
         removed = self.store.clean_temporaries()
         needed = {c.ledger for c in keep.values()} | {c.tar for c in keep.values() if c.tar}
-        unneeded = [name for name in self.store.names() if name not in needed and (parse_ledger_name(name) or shard_of_tar(name))]
+        names = self.store.names()
+        ledgers = {name: parsed for name in names if (parsed := parse_ledger_name(name))}
+        latest = {(parsed.shard, parsed.fingerprint): parsed.retry for name in needed if (parsed := parse_ledger_name(name))}
+        retried = {
+            parsed.shard for parsed in ledgers.values() if parsed.retry > latest.get((parsed.shard, parsed.fingerprint), parsed.retry)
+        }
+        shards = {name: ledgers[name].shard if name in ledgers else shard_of_tar(name) for name in names}
+        unneeded = [name for name, shard in shards.items() if shard and name not in needed and shard not in retried]
         if unneeded and read_info(self.store) == self.info:
             for name in unneeded:
                 self.store.remove(name)

@@ -16,6 +16,7 @@ from shardprep.shards.join import View, open_view
 from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, parse_ledger_name
 from shardprep.shards.packed_record import unpack_record
+from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed, ShardSet, relative_url
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
@@ -86,7 +87,7 @@ def verify_ledger(tars: Store, ledger: Ledger, where: str, name: str) -> Iterato
 def sha256_of(blob: Blob) -> str:
     """Return the sha256 of a blob's bytes, 64 hex digits, in little memory."""
     digest = hashlib.sha256()
-    with blob.open() as file:
+    with refusals("reading to verify"), blob.open() as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()
@@ -180,7 +181,7 @@ def _made_from(where: str, ledger: Ledger, parent: View, shard: str) -> Iterator
 
 def _crc32(blob: Blob) -> int:
     value = 0
-    with blob.open() as file:
+    with refusals("reading to verify"), blob.open() as file:
         while chunk := file.read(_CHUNK):
             value = zlib_ng.crc32(chunk, value)
     return value

@@ -120,8 +120,8 @@ def _read_parquet(blob: Blob, what: str) -> list[Row]:
 
     try:
         with blob.open() as file:
-            # Not read_table: its threads may let go of the Python file while the interpreter ends, and abort it.
-            rows: list[Row] = pq.ParquetFile(pa.PythonFile(file, mode="r")).read().to_pylist()
+            # Without threads: one of Arrow's that lets go of our file while the interpreter ends aborts the process.
+            rows: list[Row] = pq.ParquetFile(pa.PythonFile(file, mode="r")).read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in rows]

@@ -10,7 +10,7 @@ from typing import Any
 KILL = "SHARDPREP_TEST_KILL"
 """Environment variable: `LOG N OUTPUT`; changes are noted in the file LOG, before number N all processes of the group die (0: none)."""
 
-_CHANGES = {"os.link", "os.rename", "os.remove", "os.mkdir"}
+_CHANGES = {"os.link", "os.rename", "os.remove"}
 
 
 def install() -> None:

@@ -178,7 +178,7 @@ def stage(name: str, **settings: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("old", "new", "lines"),
     [
-        ([stage("cut", min_seconds=2.0)], [stage("cut", min_seconds=1.0)], ["cut.min_seconds changed from 2.0 to 1.0"]),
+        ([stage("cut", min_seconds=2.0)], [stage("cut", min_seconds=1.0)], ["cut.min_seconds changed from 2 to 1"]),
         ([stage("cut", crf=None)], [stage("cut", crf=18)], ["cut.crf changed from nothing to 18"]),
         ([stage("cut")], [stage("cut") | {"version": 2}], ["cut.version changed from 1 to 2"]),
         ([stage("cut"), stage("probe")], [stage("cut")], ["probe was removed"]),

@@ -22,7 +22,7 @@ from shardprep.shards.store import Store
 from shardprep.sources.spec import SourceSpec
 
 
-def packing_of(output: Path, sets: Sequence[ShardSet], settings: Pack) -> Packing:
+def packing_of(output: Path | str, sets: Sequence[ShardSet], settings: Pack) -> Packing:
     """Return the pack step `train` of a run whose earlier steps made `sets`, base first."""
     states: list[StepState] = []
     for one in sets:

@@ -71,8 +71,12 @@ def test_the_table_says_what_the_samples_say(output: Path) -> None:
     for name in ("clips", "scores", "captions", "good"):
         view = open_view(str(output / name))
         rows = {row.pop("key"): row for row in view.table().to_pylist()}
+        members = {key: row.pop("members") for key, row in rows.items()}
         assert {key: _plain(row) for key, row in rows.items()} == {sample.key: sample.record for sample in view}
         assert list(rows) == [sample.key for sample in view]
+        suffixes = {sample.key: [member.suffix for member in sample.members.values()] for sample in view}
+        assert {key: sorted(set(own) - {"json"}) for key, own in members.items()} == {key: sorted(own) for key, own in suffixes.items()}
+    assert members == {"b": ["json", "mp4"]}
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,13 +89,18 @@ def test_only_the_columns_asked_for_are_in_the_table(output: Path) -> None:
     assert table.schema == pa.schema([("key", pa.string()), ("scores", pa.struct([("flow", pa.float64())]))])
     assert verdicts_of(table, "scores.flow > 2") == [True, False, None]
     assert open_view(str(output / "captions")).table([]).column_names == ["key"]
+    assert open_view(str(output / "scores")).table(["members"])["members"].to_pylist() == [
+        ["json", "mp4"],
+        ["json", "latent.safetensors", "mp4"],
+        ["jpg", "json"],
+    ]
 
 
 def test_a_table_of_nothing(tmp_path: Path) -> None:
     write_base(tmp_path / "clips", {})
-    assert open_view(str(tmp_path / "clips")).table().to_pydict() == {"key": []}
+    assert open_view(str(tmp_path / "clips")).table().to_pydict() == {"key": [], "members": []}
     write_base(tmp_path / "empty", {"000000": []})
-    assert open_view(str(tmp_path / "empty")).table().to_pydict() == {"key": []}
+    assert open_view(str(tmp_path / "empty")).table().to_pydict() == {"key": [], "members": []}
 
 
 def test_fates_are_those_of_the_sets_own_step(output: Path) -> None:

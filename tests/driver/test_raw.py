@@ -1,0 +1,127 @@
+"""Sources keep their shards from run to run, whatever becomes of the file that says so."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from shardprep.driver.model import RunOptions
+from shardprep.driver.plan import plan
+from shardprep.driver.raw import raw_state, write_raw_info
+from shardprep.driver.run import run
+from shardprep.errors import ShardError
+from shardprep.recipe.model import RAW, Recipe
+from shardprep.shards.set import read_info
+from shardprep.shards.store import Store
+from shardprep.sources.spec import SourceSpec
+from tests.driver.made import Made
+from tests.driver.outputs import files, make_sources, strays
+
+
+def shards(recipe: Recipe) -> dict[str, list[str]]:
+    """Return the numbers of the sources of each shard."""
+    return {shard: [entry.path[1:4] for entry in entries] for shard, entries in raw_state(recipe, False).entries.items()}
+
+
+FIRST = {"000000": ["000", "001", "002", "003"], "000001": ["004", "005", "006", "007"], "000002": ["008", "009"]}
+
+
+def test_a_source_keeps_its_shard(made: Made) -> None:
+    assert shards(made.recipe()) == FIRST
+    assert shards(made.recipe(samples_per_shard=1)) == FIRST, "the size of shards is for new sources"
+    make_sources(made.videos, [500, 501])
+    (made.videos / "v000.mp4").rename(made.videos / "u000.mp4")
+    assert shards(made.recipe(samples_per_shard=2)) == {
+        "000000": ["001", "002", "003"],
+        "000001": FIRST["000001"],
+        "000002": FIRST["000002"],
+        "000003": ["000", "500"],
+        "000004": ["501"],
+    }
+
+
+def test_nothing_is_known_of_a_new_output(made: Made, tmp_path: Path) -> None:
+    fresh = replace(made.recipe(samples_per_shard=6), output=str(tmp_path / "fresh"))
+    assert shards(fresh) == {"000000": ["000", "001", "002", "003", "004", "005"], "000001": ["006", "007", "008", "009"]}
+    assert not (tmp_path / "fresh").exists(), "looking writes nothing"
+
+
+@pytest.mark.parametrize("loss", ["assignment cut short", "assignment gone", "set.json gone", "both gone"])
+def test_an_assignment_that_is_lost_is_read_from_the_ledgers(made: Made, loss: str) -> None:
+    # Otherwise the next run would deal the sources anew and make every shard again.
+    before = files(made.output / RAW)
+    (assignment,) = (made.output / RAW).glob("assignment-*.parquet")
+    if loss == "assignment cut short":
+        assignment.write_bytes(assignment.read_bytes()[:-20])
+    if loss in ("assignment gone", "both gone"):
+        assignment.unlink()
+    if loss in ("set.json gone", "both gone"):
+        (made.output / RAW / "set.json").unlink()
+    recipe = made.recipe(samples_per_shard=9)
+    assert shards(recipe) == FIRST
+    run(recipe, RunOptions(until=RAW))
+    after = files(made.output / RAW)
+    assert {name for name in before if name.startswith("0000") and after.get(name) != before[name]} == set()
+    assert pq.read_table(assignment).to_pydict()["shard"] == ["000000"] * 4 + ["000001"] * 4 + ["000002"] * 2
+    assert not plan(recipe).has_work
+    assert strays(made.output) == []
+
+
+def test_a_damaged_set_json_is_said_and_deleting_it_mends_it(made: Made) -> None:
+    for step in (RAW, "numbers", "train"):
+        path = made.output / step / "set.json"
+        whole = path.read_bytes()
+        path.write_bytes(whole[:30])
+        with pytest.raises(ShardError, match=rf"{step}/set.json cannot be read .* Delete it and run the recipe again; no shard is lost"):
+            plan(made.recipe())
+        path.unlink()
+        summary = run(made.recipe())
+        assert sum(step.worked_on for step in summary.steps) == 0
+        assert path.read_bytes() == whole
+    assert strays(made.output) == []
+
+
+def test_an_assignment_of_an_earlier_listing_is_removed(made: Made) -> None:
+    (made.output / RAW / "assignment-000000000000.parquet").write_bytes(b"what a killed run left")
+    make_sources(made.videos, [10])
+    raw = raw_state(made.recipe(), False)
+    write_raw_info(raw)
+    names = [path.name for path in (made.output / RAW).glob("assignment-*")]
+    assert names == [raw.state.info.assignment]
+    assert read_info(Store(str(made.output / RAW))) == raw.state.info
+
+
+def test_the_output_may_lie_among_the_sources(made: Made, tmp_path: Path) -> None:
+    recipe = replace(made.recipe(), output=str(made.videos / "out"))
+    run(recipe, RunOptions(until=RAW))
+    assert shards(recipe) == FIRST
+    assert not plan(replace(recipe, steps=())).has_work
+
+
+def test_moving_the_sources_and_the_output_changes_nothing(made: Made, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    made.videos.rename(moved / "films")
+    made.output.rename(moved / "made")
+    recipe = replace(made.recipe(), source=SourceSpec(videos=str(moved / "films"), samples_per_shard=4), output=str(moved / "made"))
+    before = files(moved / "made")
+    assert not plan(recipe).has_work
+    run(recipe)
+    assert files(moved / "made") == before
+
+
+def test_a_missing_source_of_a_list_is_the_same_failure_wherever_the_list_lies(tmp_path: Path) -> None:
+    prints = []
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        make_sources(folder, [1])
+        os.utime(folder / "v001.mp4", ns=(1, 1))
+        (folder / "list.csv").write_text("path\nv001.mp4\nabsent.mp4\n")
+        recipe = Recipe(name="r", source=SourceSpec(list=str(folder / "list.csv")), output=str(folder / "out"), steps=())
+        prints.append({shard: todo.fingerprint for shard, todo in raw_state(recipe, False).state.todo.items()})
+    assert prints[0] == prints[1]
+    assert len(prints[0]) == 1

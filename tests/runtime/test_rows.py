@@ -1,0 +1,57 @@
+"""What of a sample's record can be stored, and in which words it is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shardprep.runtime.rows import plain_record
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "stored"),
+    [
+        (3, "double", 3.0),
+        (np.float32(0.5), "double", 0.5),
+        (np.int64(7), "int64", 7),
+        (True, "bool", True),
+        (np.array([1, 2]), "list<double>", [1.0, 2.0]),
+        ((), "list<int64>", []),
+        ("clip", "string", "clip"),
+        (None, "double", None),
+        ([1, 2.5], None, [1, 2.5]),
+    ],
+)
+def test_values_of_their_declared_type_are_plain(value: Any, kind: str | None, stored: Any) -> None:
+    types = {"scores.x": kind} if kind else {}
+    found = plain_record({"scores": {"x": value}}, types)["scores"]["x"]
+    assert found == stored
+    assert type(found) is type(stored)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        ("high", "double", "column scores.x is declared double and holds 'high'"),
+        ([1.0], "double", "column scores.x is declared double and holds [1.0]"),
+        (1.0, "list<double>", "column scores.x is declared list<double> and holds 1.0"),
+        ([[1.0]], "list<double>", "column scores.x is declared double and holds [1.0]"),
+        (1.5, "int64", "column scores.x is declared int64 and holds 1.5"),
+        (1 << 63, "int64", "column scores.x is 9223372036854775808; records hold whole numbers of 64 bits"),
+        (float("nan"), "double", "column scores.x is nan; records hold finite numbers only"),
+        ("caf\udce9", "string", "column scores.x holds bytes that are no text: 'caf\\udce9'"),
+        (object, None, "column scores.x holds a type; records hold text, numbers, booleans, lists and nothing else"),
+        (b"raw", "string", "column scores.x holds a bytes; records hold text, numbers, booleans, lists and nothing else"),
+    ],
+)
+def test_what_no_ledger_holds_is_refused(value: Any, kind: str | None, words: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(words)}$"):
+        plain_record({"scores": {"x": value}}, {"scores.x": kind} if kind else {})
+
+
+def test_a_column_has_a_group() -> None:
+    with pytest.raises(ValueError, match="column 'flow' has no group; columns are named group.name, such as scores.flow"):
+        plain_record({"flow": 1.0}, {})
