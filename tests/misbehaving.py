@@ -173,13 +173,16 @@ class Linger(Stage):
 
     folder: str
     seconds: float = 0.0
+    batch_size: int = 1
     accepts: tuple[str, ...] = ()
+
+    writes = SIZE
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         for sample in batch:
             (Path(self.folder) / f"{sample.key[:2]}-{time.monotonic_ns()}").write_text(str(os.getpid()))
         time.sleep(self.seconds)
-        return [Kept(sample) for sample in batch]
+        return [Kept(sample.with_columns({"scores.size": float(len(batch))})) for sample in batch]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,7 +58,7 @@ def blamed_alone(output: Path, summary: RunSummary, culprit: str = "v5") -> Fate
 def test_a_stage_that_kills_its_process(files: Path, tmp_path: Path, how: str, words: str, batch_size: int) -> None:
     fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: how}, batch_size=batch_size)))
     assert (fate.stage, fate.reason) == ("misbehave", "worker-died")
-    assert fate.detail == f"misbehave: the worker process died ({words}), twice, while it had only this sample in work"
+    assert fate.detail == f"misbehave: the worker process died ({words}), again, while it had nothing else in work"
 
 
 @pytest.mark.parametrize(("how", "batch_size"), [("hang", 1), ("hang", 4), ("hang_with_the_gil", 1)])
@@ -122,7 +122,7 @@ def test_the_one_sample_that_never_fits_is_isolated(files: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("how", "reason", "words"),
     [
-        ("abort", "worker-died", "decode for misbehave_watching: the worker process died (signal SIGABRT), twice"),
+        ("abort", "worker-died", "decode for misbehave_watching: the worker process died (signal SIGABRT), again"),
         ("hang", "timed-out", "decode for misbehave_watching: gave no answer within 1 s"),
         ("complain", "error", "RuntimeError: the flow does not converge"),
     ],
@@ -169,8 +169,9 @@ def test_a_worker_killed_from_outside_costs_one_attempt(files: Path, tmp_path: P
 
     killer = threading.Thread(target=kill_once)
     killer.start()
-    step = pass_of(run_over(files, tmp_path / "out", bad.Linger(folder=str(folder), seconds=0.1)))
+    step = pass_of(run_over(files, tmp_path / "out", bad.Linger(folder=str(folder), seconds=0.1, batch_size=4)))
     killer.join()
     assert (step.kept, step.failed) == (8, {})
+    assert set(scores(tmp_path / "out").values()) == {4.0}, "in the same batches as without the accident"
     pids = {note.read_text() for note in folder.iterdir()}
     assert len(pids) == 2, "one worker was killed, one made the shard"

@@ -17,10 +17,9 @@ import pytest
 
 from shardprep.driver.verify import verify
 from shardprep.testing.videos import Shot, draw, encode
-from tests.driver.killing import KILL
 from tests.driver.outputs import check_fates, digests, files, shard_digests, strays
+from tests.driver.program import start
 
-ROOT = Path(__file__).parent.parent
 FINAL = (".tar", "index.parquet", "manifest.json")
 CHANGED = ("min_seconds=0.5", 'where="clip.index < 3"')
 """Other settings of the same recipe: other clips, another selection."""
@@ -47,24 +46,8 @@ class House:
         return self.folder / "videos"
 
 
-def command(house: House, output: Path, settings: Sequence[str] = ()) -> list[str]:
-    return [sys.executable, "-m", "tests.driver.program", str(house.videos), str(output), *settings]
-
-
-def start(house: House, output: Path, settings: Sequence[str] = (), watch: tuple[Path, int] | None = None) -> subprocess.Popen[str]:
-    """Start a run as the leader of a session of its own; `watch`: a log of its changes, and the change before which it dies."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if watch:
-        environment[KILL] = f"{watch[0]} {watch[1]} {output}"
-    return subprocess.Popen(
-        command(house, output, settings),
-        cwd=ROOT,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def begin(house: House, output: Path, settings: Sequence[str] = (), watch: tuple[Path, str] | None = None) -> subprocess.Popen[str]:
+    return start("real", house.videos, output, settings, watch)
 
 
 def finish(process: subprocess.Popen[str]) -> None:
@@ -104,7 +87,7 @@ def session(leader: int) -> list[int]:
 def whole(house: House, output: Path, settings: Sequence[str] = ()) -> Whole:
     """Run undisturbed."""
     started = time.monotonic()
-    finish(start(house, output, settings))
+    finish(begin(house, output, settings))
     seconds = time.monotonic() - started
     assert strays(output) == []
     return Whole(digests(output, *FINAL), shard_digests(output), dict(check_fates(output)), seconds)
@@ -152,12 +135,12 @@ def test_the_two_settings_differ(undisturbed: Whole, changed: Whole) -> None:
 def run_killed(house: House, output: Path, moments: random.Random, num_kills: int, undisturbed: Whole) -> int:
     """Run, kill and run again until a run comes to its end; return the number of kills, at most `num_kills`."""
     for killed in range(num_kills):
-        process = start(house, output, ["seconds=0.05"])
+        process = begin(house, output, ["seconds=0.05"])
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=moments.uniform(0, undisturbed.seconds))
         if not kill(process):
             return killed
-    finish(start(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, ["seconds=0.05"]))
     return num_kills
 
 
@@ -169,7 +152,7 @@ def kill_at_random(house: House, folder: Path, undisturbed: Whole, seed: int, nu
     while left:
         output = folder / f"out-{num_outputs}"
         left -= run_killed(house, output, moments, min(left, 8), undisturbed)
-        finish(start(house, output, ["seconds=0.05"]))
+        finish(begin(house, output, ["seconds=0.05"]))
         check(output, undisturbed)
         num_outputs += 1
     return num_outputs
@@ -192,7 +175,7 @@ def test_thirty_kills_at_random_moments(house: House, undisturbed: Whole, tmp_pa
 def changes(house: House, output: Path, settings: Sequence[str] = ()) -> list[str]:
     """Run undisturbed and return the changes it made to the output, in order."""
     log = output.with_suffix(".log")
-    finish(start(house, output, settings, (log, 0)))
+    finish(begin(house, output, settings, (log, "0")))
     return log.read_text().splitlines()
 
 
@@ -200,7 +183,7 @@ def kill_before(house: House, output: Path, number: int, settings: Sequence[str]
     """Run until just before a change, and return that change; the whole group is dead then."""
     log = output.with_suffix(".log")
     log.unlink(missing_ok=True)
-    process = start(house, output, settings, (log, number))
+    process = begin(house, output, settings, (log, str(number)))
     said, _ = process.communicate(timeout=120)
     assert process.returncode in (-signal.SIGKILL, 0), said
     kill(process)
@@ -221,7 +204,7 @@ def kill_before_changes(house: House, folder: Path, numbers: Sequence[int], undi
     for number in numbers:
         output = folder / f"out-{number}"
         seen.append(kill_before(house, output, number, ["seconds=0.05"]))
-        finish(start(house, output, ["seconds=0.05"]))
+        finish(begin(house, output, ["seconds=0.05"]))
         check(output, undisturbed)
     return seen
 
@@ -251,10 +234,10 @@ def test_other_settings_after_a_kill(house: House, undisturbed: Whole, changed: 
     num = len(changes(house, tmp_path / "watched"))
     kill_before(house, output, num // 2, ["seconds=0.05"])
     kill_before(house, output, num // 3, ["seconds=0.05", *CHANGED])
-    finish(start(house, output, ["seconds=0.05", *CHANGED]))
+    finish(begin(house, output, ["seconds=0.05", *CHANGED]))
     check(output, changed)
     kill_before(house, output, num // 2, ["seconds=0.05"])
-    finish(start(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, ["seconds=0.05"]))
     check(output, undisturbed)
 
 
@@ -267,7 +250,7 @@ def test_other_settings_after_kills_at_random_changes(house: House, undisturbed:
         wanted, settings = moments.choice([(undisturbed, []), (changed, CHANGED)])
         kill_before(house, output, moments.randint(1, num), ["seconds=0.05", *settings])
         if moments.random() < 0.5:
-            finish(start(house, output, ["seconds=0.05", *settings]))
+            finish(begin(house, output, ["seconds=0.05", *settings]))
             check(output, wanted)
 
 
@@ -276,9 +259,9 @@ def test_other_settings_after_kills_at_random_changes(house: House, undisturbed:
 
 def run_twice(house: House, output: Path, settings: Sequence[str], delay: float = 0.0) -> None:
     """Start two whole runs on one output and wait for both."""
-    first = start(house, output, settings)
+    first = begin(house, output, settings)
     time.sleep(delay)
-    second = start(house, output, settings)
+    second = begin(house, output, settings)
     finish(first)
     finish(second)
 
@@ -289,7 +272,7 @@ def test_two_runs_started_at_the_same_moment(house: House, undisturbed: Whole, t
         run_twice(house, output, ["seconds=0.05"])
         check(output, undisturbed)
     before = files(output)
-    finish(start(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, ["seconds=0.05"]))
     assert files(output) == before, "a third run finds nothing to do"
 
 
@@ -310,7 +293,7 @@ def test_two_runs_started_within_moments_of_each_other(house: House, undisturbed
 
 def test_workers_die_with_the_driver(house: House, undisturbed: Whole, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    process = start(house, output, ["seconds=0.5"])
+    process = begin(house, output, ["seconds=0.5"])
     deadline = time.monotonic() + 60
     while not (output / "features/set.json").exists():
         assert time.monotonic() < deadline
@@ -323,6 +306,6 @@ def test_workers_die_with_the_driver(house: House, undisturbed: Whole, tmp_path:
     while left := session(process.pid):
         assert time.monotonic() < deadline, f"{left} outlived the driver"
         time.sleep(0.1)
-    finish(start(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, ["seconds=0.05"]))
     assert strays(output) == []
     check_fates(output)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from shardprep.driver.model import RunOptions, RunSummary, StepPlan, StepSummary
+from shardprep.driver.model import RunOptions, RunSummary, StepSummary
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.gather.settings import Pack, Select
@@ -24,7 +24,7 @@ from shardprep.stages.probe_media import ProbeMedia
 from shardprep.testing.videos import moving, three_shots, with_text
 from tests.driver.made import Made, make_first
 from tests.driver.outputs import check_fates, digests, files, footer, ledgers, make_sources, shard_digests, strays, tar_members
-from tests.driver.recipes import counted
+from tests.driver.recipes import counted, planned
 from tests.driver.stages import LOG, Costly, Number, noted
 
 FINAL = (".tar", "index.parquet", "manifest.json")
@@ -57,10 +57,6 @@ def shards_made(summary: RunSummary) -> dict[str, int]:
     return {step.name: step.shards_made for step in summary.steps}
 
 
-def planned(recipe: Recipe, **options: bool) -> dict[str, StepPlan]:
-    return {step.name: step for step in plan(recipe, **options).steps}
-
-
 def changed(before: dict[str, tuple[str, int]], output: Path) -> set[str]:
     """Return the files that were there before and are gone or have other bytes or times."""
     after = files(output)
@@ -82,7 +78,7 @@ def hook(event, arguments):
             opened.append((name[len(output) + 1:], arguments[1], arguments[2]))
 sys.addaudithook(hook)
 from shardprep.driver.run import run
-from tests.driver.recipes import counted
+from tests.driver.recipes import counted, planned
 import multiprocessing
 if __name__ == "__main__":
     summary = run(counted(Path(sys.argv[1]), Path(output), samples_per_shard=int(sys.argv[3])))
@@ -228,40 +224,14 @@ def test_a_ledger_made_again_does_not_find_the_digest_of_the_old_one(made: Made)
     (made.log / "refuse").write_text("v004.mp4")
     shard, path = next((s, p) for s, p in ledgers(made.output / "features").items() if footer(p)["counts"].get("input.kept") == 4)
     path.unlink()
-    cache = made.output / "features/digests.json"
-    killed = run_until_commit(made.recipe())
-    assert json.loads(cache.read_text()).keys() == {p.name for s, p in ledgers(made.output / "features").items() if s != shard}
-    assert killed
+    assert made.killed_at("2#rename features/digests.json")
+    noted_ledgers = json.loads((made.output / "features/digests.json").read_text()).keys()
+    assert noted_ledgers == {p.name for s, p in ledgers(made.output / "features").items() if s != shard}
     (made.log / "refuse").unlink()
     summary = run(made.recipe())
     assert by_name(summary)["features"].failed == {"refused": 1}
     assert by_name(summary)["train"].samples_in == 5
     check_fates(made.output)
-
-
-class _KilledError(BaseException):
-    pass
-
-
-class _KillAtCommit:
-    """A reporter in whose hands the driver dies when the first shard of `features` is committed, before it notes anything."""
-
-    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None: ...
-    def step_done(self, summary: StepSummary) -> None: ...
-    def message(self, text: str) -> None: ...
-    def shard_done(self, name: str, shard: str, counts: object, seconds: float) -> None:
-        if name == "features":
-            raise _KilledError
-
-
-def run_until_commit(recipe: Recipe) -> bool:
-    """Run in a process that ends hard at the first commit of `features`."""
-    if os.fork() == 0:
-        try:
-            run(recipe, reporter=_KillAtCommit())
-        finally:
-            os._exit(9)
-    return os.waitstatus_to_exitcode(os.wait()[1]) == 9
 
 
 # --- a setting changes

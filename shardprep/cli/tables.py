@@ -13,7 +13,6 @@ import pyarrow.parquet
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError
 
-_FATE_COLUMNS = ["key", "role", "parent", "fate", "stage", "reason", "detail"]
 _NESTED_IN_TEXT = 60
 """Characters that a list takes in a text table before it is cut."""
 
@@ -27,16 +26,9 @@ def samples(url: str) -> pa.Table:
 
 def fates(url: str, fate: str) -> pa.Table:
     """Return the ledger rows of a set that have this fate: inputs, and children that did not come to be."""
-    from shardprep.shards.ledger import read_table
-    from shardprep.shards.set import ShardSet
-    from shardprep.shards.store import Store
+    from shardprep.shards.join import fates_table
 
-    found = ShardSet.open(Store(url))
-    names = [committed.ledger for committed in found.current(partial=True).values()]
-    parts = [read_table(found.store.blob(name), f"{url}/{name}", _FATE_COLUMNS).select(_FATE_COLUMNS) for name in names]
-    rows = pa.concat_tables(parts) if parts else pa.table({name: pa.array([], pa.string()) for name in _FATE_COLUMNS})
-    wanted = [row == fate for row in rows["fate"].to_pylist()]
-    return rows.filter(pa.array(wanted, pa.bool_()))
+    return fates_table(url, fate=fate).drop_columns(["step", "shard"])
 
 
 def flatten(table: pa.Table) -> pa.Table:

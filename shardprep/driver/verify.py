@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from shardprep.errors import ShardError
-from shardprep.gather.manifest import read_manifest
+from shardprep.gather.manifest import MANIFEST_FILE, read_manifest
 from shardprep.gather.outline import ROWS_SUFFIX
 from shardprep.gather.verify import verify_packed
 from shardprep.shards.names import LEDGERS, SET_FILE, parse_ledger_name
@@ -20,6 +20,7 @@ def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Ite
         info = read_info(Store(found, storage_options))
         packed = info is not None and info.kind == "packed"
         yield from verify_packed(found, storage_options) if packed else verify_set(found, storage_options)
+    yield from _without_set_file(Store(url, storage_options))
 
 
 def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
@@ -34,6 +35,16 @@ def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list
             shard_set = ShardSet.open(store)
             removed += [f"{found}/{name}" for name in shard_set.collect(shard_set.current())]
     return removed
+
+
+def _without_set_file(output: Store) -> Iterator[Problem]:
+    """Yield the folders of an output that hold shards and nothing that says of what."""
+    if SET_FILE in output.names():
+        return
+    files = [file.name.split("/") for file in output.walk() if file.name.count("/") == 1]
+    sets = {folder for folder, name in files if name == SET_FILE}
+    for folder in sorted({folder for folder, name in files if name == MANIFEST_FILE or parse_ledger_name(name)} - sets):
+        yield Problem(f"{output.url}/{folder}", f"it holds shards but no {SET_FILE}", "Run the recipe again")
 
 
 def _clean_packed(store: Store) -> list[str]:

@@ -63,7 +63,7 @@ class Job(Generic[T]):
     """How often the surroundings failed."""
     not_before: float = 0.0
     suspected: Counter[str] = field(default_factory=Counter)
-    """How often each sample was in work when the worker died."""
+    """How often each sample was in work when a worker died."""
     hung: Call | None = None
     """The call for which the worker was killed."""
     gone_since: float | None = None
@@ -118,20 +118,23 @@ class Job(Generic[T]):
         return ShardFailure(self.task.shard, RunFailed(f"shard {self.task.shard} of {self.task.step}: {words}"))
 
     def _teaches(self, calls: Sequence[Call], exit_code: int | None) -> bool:
-        """Find suspects in the calls in progress, or the one sample that is to blame."""
+        """Find suspects in the calls in progress, or the one sample that is to blame.
+
+        First the shard is tried again as it was, only one call at a time: a death that came from outside changes no batch.
+        Then the batch that died twice is divided. A sample that dies again by itself, or a group, which is always together, is it.
+        """
         keys = {key for call in calls for key in call.keys} - self.task.verdicts.keys()
         if not keys:
             return False
-        if len(calls) == 1 and keys <= self.task.alone:
-            # Alone both times: the suspicion of the first death is the verdict of the second. A group is always together.
+        again = len(calls) == 1 and keys <= self.suspected.keys()
+        self.suspected.update(keys)
+        if again and (len(keys) == 1 or keys <= self.task.alone):
             verdict = _verdict(calls[0], self.hung is not None, exit_code)
             self.task = with_fields(self.task, verdicts={**self.task.verdicts, **dict.fromkeys(keys, verdict)})
             return True
-        self.suspected.update(keys)
-        if max(self.suspected[key] for key in keys) > _MAX_DEATHS:
-            return False
-        self.task = with_fields(self.task, alone=self.task.alone | keys)
-        return True
+        if again or self.hung is not None:
+            self.task = with_fields(self.task, alone=self.task.alone | keys)
+        return max(self.suspected[key] for key in keys) <= _MAX_DEATHS
 
 
 def _is_there(pid: int) -> bool:
@@ -150,7 +153,7 @@ def with_fields(task: T, **changes: Any) -> T:
 def _verdict(call: Call, was_hung: bool, exit_code: int | None) -> Failed:
     if was_hung:
         return Failed("timed-out", f"{call.stage}: gave no answer within {_seconds(call)}")
-    words = f"the worker process died ({_exit_words(exit_code)}), twice, while it had only this sample in work"
+    words = f"the worker process died ({_exit_words(exit_code)}), again, while it had nothing else in work"
     return Failed("worker-died", f"{call.stage}: {words}")
 
 

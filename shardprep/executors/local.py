@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -149,9 +149,12 @@ class LocalExecutor:
 
     def _prepared(self, job: Job[T]) -> T:
         task = with_fields(job.task, journal=job.journal)
-        if job.fetched is None or not isinstance(task, ShardTask):
-            return task
-        return with_fields(task, **with_copies(task, job.fetched.copies))
+        if isinstance(task, ShardTask) and job.fetched is not None:
+            task = with_fields(task, **with_copies(task, job.fetched.copies))
+        if isinstance(task, ShardTask) and job.suspected:
+            # One call at a time, so that a death names its sample.
+            task = with_fields(task, settings=replace(task.settings, decode_ahead=0))
+        return task
 
     def _answer(self, future: Future[R | Problem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
         """Return what came of one attempt, or None where it is to be made again."""

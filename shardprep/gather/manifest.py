@@ -83,8 +83,10 @@ def read_manifest(store: Store) -> Manifest | None:
             shards = tuple(PackedTar(**shard) for shard in values["shards"])
             lists = {name: tuple(values[name]) for name in ("members", "random_models")}
             return Manifest(**{**values, **lists, "shards": shards})
-    except (KeyError, TypeError, ValueError) as error:
-        raise ShardError(f"{store.url}/{MANIFEST_FILE} cannot be read ({error!r}). Delete it and run the recipe again") from error
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ShardError(
+            f"{store.url}/{MANIFEST_FILE} cannot be read ({type(error).__name__}: {error}). Delete it and run the recipe again"
+        ) from error
     raise ShardError(f"{store.url}/{MANIFEST_FILE} has format {version}; this version of shardprep reads {FORMAT_VERSION}. Pack again")
 
 

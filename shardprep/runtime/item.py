@@ -53,7 +53,7 @@ class Work:
     settings: WorkSettings
     journal: Journal
     alone: frozenset[str] = frozenset()
-    """Suspects, which are worked on one at a time."""
+    """Suspects, whose batches are divided."""
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     """Samples, or children of them, that are known to fail."""
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))

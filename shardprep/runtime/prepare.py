@@ -32,11 +32,9 @@ def prepare(segment: Sequence[Stage], items: Iterable[Item], work: Work, budget:
         return
     pending: deque[tuple[int, Future[Item]]] = deque()
     thread = work.decoding_thread(budget)
-    # With suspects around only one sample is in work at a time, so that a death names it.
-    num_ahead = 0 if work.alone else work.settings.decode_ahead
     for ticket, item in enumerate(items):
         pending.append((ticket, thread.submit(_prepared, segment, item, work, budget, ticket)))
-        if len(pending) > num_ahead:
+        if len(pending) > work.settings.decode_ahead:
             yield _delivered(pending, budget)
     while pending:
         yield _delivered(pending, budget)

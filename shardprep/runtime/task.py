@@ -62,7 +62,7 @@ class ShardTask:
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     """Samples already known to fail, because they killed a worker or hung."""
     alone: frozenset[str] = frozenset()
-    """Suspects that are worked on one at a time, so that the next death names its sample."""
+    """Suspects, whose batches are divided so that the next death names its sample."""
     journal: str | None = None
     """File in which the worker notes the calls in progress."""
 

@@ -24,11 +24,11 @@ from shardprep.shards.ledger import (
     Ledger,
     OutputRow,
     TarRef,
-    comparable,
     count_rows,
     encode_ledger,
     read_footer,
     shard_digest,
+    without_nulls,
 )
 from shardprep.shards.names import LedgerName, ledger_name, parse_ledger_name, shard_of_tar, tar_name
 from shardprep.shards.refusal import refusals
@@ -112,7 +112,7 @@ class ShardWriter:
         members = list(out.members)
         if self._task.is_base and out.row.fate == "kept":
             # In the form in which a ledger gives it back, so that a copied outcome has the same bytes.
-            members.insert(0, Member(RECORD_SUFFIX, BytesBlob(canonical_json(comparable(out.row.record)).encode())))
+            members.insert(0, Member(RECORD_SUFFIX, BytesBlob(canonical_json(without_nulls(out.row.record)).encode())))
         placed = []
         for member in members:
             try:

@@ -218,7 +218,7 @@ def read_ledger(blob: Blob, name: str) -> Ledger:
         else:
             members = tuple(Placed(**member) for member in row["members"] or ())
             tensors = tuple(PlacedTensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in row.get("tensors") or ())
-            outputs.append(OutputRow(**common, parent=row["parent"], record=_canonical(record), members=members, tensors=tensors))
+            outputs.append(OutputRow(**common, parent=row["parent"], record=without_nulls(record), members=members, tensors=tensors))
     return Ledger(tuple(inputs), tuple(outputs), footer)
 
 
@@ -330,11 +330,11 @@ def _values(role: str, row: InputRow | OutputRow) -> dict[str, Any]:
     return values
 
 
-def _canonical(record: Mapping[str, Any]) -> dict[str, Any]:
+def without_nulls(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record without null leaves and empty structs, which Parquet cannot tell from absent ones."""
     plain: dict[str, Any] = {}
     for name, value in record.items():
-        inner = _canonical(value) if isinstance(value, Mapping) else value
+        inner = without_nulls(value) if isinstance(value, Mapping) else value
         if inner is not None and inner != {}:
             plain[name] = inner
     return plain
@@ -343,7 +343,7 @@ def _canonical(record: Mapping[str, Any]) -> dict[str, Any]:
 def comparable(value: Any) -> Any:
     """Return the value without nulls and with whole floats as ints: Parquet gives both back as its column's other rows have them."""
     if isinstance(value, Mapping):
-        return {name: comparable(inner) for name, inner in _canonical(value).items()}
+        return {name: comparable(inner) for name, inner in without_nulls(value).items()}
     if isinstance(value, (list, tuple)):
         return [comparable(inner) for inner in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value

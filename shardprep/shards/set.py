@@ -204,9 +204,9 @@ def read_info(store: Store) -> SetInfo | None:
             if version == FORMAT_VERSION
             else None
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ShardError(
-            f"{store.url}/{SET_FILE} cannot be read ({error!r}). Delete it and run the recipe again; no shard is lost"
+            f"{store.url}/{SET_FILE} cannot be read ({type(error).__name__}: {error}). Delete it and run the recipe again; no shard is lost"
         ) from error
     if info is None:
         raise ShardError(f"{store.url} has format {version}; this version of shardprep reads {FORMAT_VERSION}")
@@ -246,7 +246,7 @@ def _load_digests(store: Store) -> dict[str, dict[str, Any]]:
     """Return the entries of `digests.json`; none where it is damaged, for it is only a cache of what the ledgers say."""
     try:
         entries = json.loads(store.read(DIGESTS_FILE))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     fields = {*Committed.__dataclass_fields__, "ledger_bytes"}
     if not isinstance(entries, dict):

@@ -1,4 +1,4 @@
-"""A process that kills its whole group at a chosen moment: just before the n-th change that it or a worker makes to an output."""
+"""Runs that die at a chosen moment: the whole group is killed just before a change that it would make to its output."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sys
 from typing import Any
 
 KILL = "SHARDPREP_TEST_KILL"
-"""Environment variable: `LOG N OUTPUT`; changes are noted in the file LOG, before number N all processes of the group die (0: none)."""
+"""Environment variable: `LOG|NUMBER#WORDS|OUTPUT`. Changes are noted in the file LOG; before the change of this number, of those that
+have the words, all processes of the group die. Number 0: none does."""
 
 _CHANGES = {"os.link", "os.rename", "os.remove"}
 
@@ -17,7 +18,8 @@ def install() -> None:
     """Watch this process's changes to the output, where the environment asks for it."""
     if KILL not in os.environ:
         return
-    log, number, output = os.environ[KILL].split(" ", 2)
+    log, when, output = os.environ[KILL].split("|", 2)
+    number, _, words = when.partition("#")
     fd = os.open(log, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
@@ -29,7 +31,8 @@ def install() -> None:
 
     def note(event: str, path: str) -> None:
         os.write(fd, f"{event} {path}\n".encode())
-        if 0 < int(number) <= os.pread(fd, 1 << 20, 0).count(b"\n"):
+        made = os.pread(fd, 1 << 20, 0).decode().splitlines()
+        if 0 < int(number) <= sum(words in line for line in made):
             os.killpg(0, signal.SIGKILL)
 
     sys.addaudithook(watch)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from shardprep.driver.run import run
 from shardprep.recipe.model import Recipe
 from tests.driver.outputs import make_sources, strays
+from tests.driver.program import start
 from tests.driver.recipes import counted
 
 
@@ -32,6 +34,12 @@ class Made:
 
     def recipe(self, **changes: object) -> Recipe:
         return counted(self.videos, self.output, **changes)  # type: ignore[arg-type] # settings of each test
+
+    def killed_at(self, when: str, *settings: str) -> bool:
+        """Run in a process of its own that is killed at that change of the output (see `killing`); return whether it was."""
+        process = start("counted", self.videos, self.output, settings, (self.folder / "changes", when))
+        process.communicate(timeout=120)
+        return process.returncode == -signal.SIGKILL
 
     def copy(self, folder: Path) -> Made:
         """Copy the videos and the output, times included."""

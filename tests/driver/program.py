@@ -1,21 +1,37 @@
-"""A whole run as a program, so that it can be killed: `python -m tests.driver.program VIDEOS OUTPUT [NAME=VALUE …]`."""
+"""A whole run as a program, so that it can be killed: `python -m tests.driver.program RECIPE VIDEOS OUTPUT [NAME=VALUE …]`."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
-from tests.driver.killing import install
-from tests.driver.recipes import real
+from tests.driver.killing import KILL, install
+from tests.driver.recipes import counted, real
+
+ROOT = Path(__file__).parent.parent.parent
 
 # Worker processes import this module again, and are to be watched too.
 install()
 
+
+def start(
+    recipe: str, videos: Path, output: Path, settings: Sequence[str] = (), watch: tuple[Path, str] | None = None
+) -> subprocess.Popen[str]:
+    """Start a run as the leader of a session of its own; `watch`: a log of its changes, and when it dies (see `killing`)."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)} | ({KILL: f"{watch[0]}|{watch[1]}|{output}"} if watch else {})
+    command = [sys.executable, "-m", "tests.driver.program", recipe, str(videos), str(output), *settings]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **pipes)  # type: ignore[call-overload,no-any-return] # the pipes
+
+
 if __name__ == "__main__":
-    videos, output, *words = sys.argv[1:]
-    settings = {name: json.loads(value) for name, _, value in (word.partition("=") for word in words)}
+    name, videos, output, *words = sys.argv[1:]
+    settings = {setting: json.loads(value) for setting, _, value in (word.partition("=") for word in words)}
     retry = settings.pop("retry", False)
-    run(real(Path(videos), Path(output), **settings), RunOptions(retry=retry))
+    run({"real": real, "counted": counted}[name](Path(videos), Path(output), **settings), RunOptions(retry=retry))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from shardprep.driver.model import StepPlan
+from shardprep.driver.plan import plan
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
@@ -24,6 +26,7 @@ def counted(
     seed: int = 0,
     workers: int = 1,
     max_failed: float | None = None,
+    length: int = 4,
 ) -> Recipe:
     """Numbers, a selection by number, a costly stage on what is left, packed."""
     return Recipe(
@@ -34,7 +37,7 @@ def counted(
         steps=(
             Pass(name="numbers", stages=(Number(scale=scale),)),
             Gather(name="good", does=Select(where=where)),
-            Pass(name="features", stages=(Costly(),)),
+            Pass(name="features", stages=(Costly(length=length),)),
             Gather(name="train", does=Pack(seed=seed, samples_per_shard=3)),
         ),
     )
@@ -57,3 +60,8 @@ def real(
             Gather(name="train", does=Pack(samples_per_shard=3)),
         ),
     )
+
+
+def planned(recipe: Recipe, **options: bool) -> dict[str, StepPlan]:
+    """Return the plan by step."""
+    return {step.name: step for step in plan(recipe, **options).steps}

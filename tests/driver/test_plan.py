@@ -20,9 +20,8 @@ from shardprep.shards.ledger import encode_ledger, read_ledger
 from shardprep.shards.store import Store
 from tests.driver.made import Made
 from tests.driver.outputs import files, footer, ledgers
-from tests.driver.recipes import counted
-from tests.driver.stages import Costly, Number
-from tests.test_rerun import planned, run_until_commit
+from tests.driver.recipes import counted, planned
+from tests.driver.stages import Number
 
 
 def test_of_a_new_output_all_is_new_or_follows(made: Made, tmp_path: Path) -> None:
@@ -62,9 +61,8 @@ def test_the_time_that_a_step_takes_is_estimated_from_what_its_shards_took(made:
 
 def test_stale_after_a_kill_says_that_settings_changed(made: Made) -> None:
     # `set.json` says what the killed run was about, so it no longer tells the old setting.
-    recipe = made.recipe()
-    changed = replace(recipe, steps=(*recipe.steps[:2], Pass(name="features", stages=(Costly(length=2),)), recipe.steps[3]))
-    assert run_until_commit(changed)
+    recipe, changed = made.recipe(), made.recipe(length=2)
+    assert made.killed_at("3#link features/0", "length=2")
     steps = planned(changed)
     assert 0 < steps["features"].stale < 3
     assert steps["features"].reasons == ("made with earlier settings, which a run that did not end began to replace",)

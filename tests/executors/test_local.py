@@ -182,11 +182,13 @@ def test_a_killed_run_takes_its_workers_along_and_the_next_removes_its_scratch(t
 
 def first_note(folder: Path) -> str:
     """Wait for the first note and return it."""
-    while True:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         for path in folder.iterdir():
             if text := path.read_text():
                 return text
         time.sleep(0.02)
+    raise AssertionError(f"nothing was noted in {folder}")
 
 
 def gone_within(seconds: float, pid: int) -> bool:

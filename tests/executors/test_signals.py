@@ -110,7 +110,7 @@ RECIPE = """
 name: waiting
 source: {{videos: files, samples_per_shard: 2}}
 output: out
-settings: {{workers: 1}}
+workers: 1
 steps:
   - work: [wait_a_while: {{folder: {folder}, seconds: {seconds}}}]
 """

@@ -50,7 +50,7 @@ RECIPE = """
 name: bright
 source: {{videos: videos}}
 output: out
-settings: {{workers: 1}}
+workers: 1
 steps:
   - scores: [probe_media, score_luma: {settings}]
   - good: {{select: "scores.luma >= 0"}}
@@ -94,8 +94,8 @@ def test_it_is_listed_with_what_it_says_of_itself(place: Path, env: dict[str, st
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ("{point: 3}", ["recipe.yaml", "7", "points"]),
-        ("{points: many}", ["recipe.yaml", "7", "points", "many"]),
+        ("{point: 3}", ["recipe.yaml:7", "points"]),
+        ("{points: many}", ["recipe.yaml:7", "points", "many"]),
     ],
 )
 def test_a_wrong_setting_is_found_before_anything_runs(place: Path, env: dict[str, str], settings: str, words: list[str]) -> None:
