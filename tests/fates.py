@@ -49,12 +49,12 @@ class Fate:
     detail: str | None
 
 
-def fates(output: Path, step: str = "work") -> dict[str, Fate]:
-    """Return the fate of every input of a step by its key, read from the ledgers with pyarrow."""
+def fates(output: Path, step: str = "work", role: str = "input") -> dict[str, Fate]:
+    """Return the fate of every input or output of a step by its key, read from the ledgers with pyarrow."""
     found: dict[str, Fate] = {}
     for path in sorted((output / step).glob("0*.parquet")):
         for row in pq.ParquetFile(path).read(columns=["role", "key", "fate", "stage", "reason", "detail"]).to_pylist():
-            if row.pop("role") == "input":
+            if row.pop("role") == role:
                 key = row.pop("key")
                 assert key not in found, f"{key} has two fates"
                 found[key] = Fate(**row)

@@ -138,6 +138,33 @@ class NeedMemory(Stage):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AbortOnChild(Stage):
+    """Aborts on one child of the culprit."""
+
+    key_end: str
+    accepts = ()
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        for sample in batch:
+            if is_culprit(sample) and sample.key.endswith(self.key_end):
+                os.abort()
+        return [Kept(sample) for sample in batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveTars(Stage):
+    """Removes the tars of a folder."""
+
+    folder: str
+    accepts = ()
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        for tar in Path(self.folder).glob("*.tar"):
+            tar.unlink()
+        return [Kept(sample) for sample in batch]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FailToOpen(Stage):
     """Does something while it is opened."""
 

@@ -15,6 +15,7 @@ from shardprep.errors import RunFailed
 from shardprep.testing.videos import Shot, draw, encode
 from tests import misbehaving as bad
 from tests.fates import Fate, fates, make_files, run_over, scores
+from tests.runtime.stages import SplitInTwo
 
 KEYS = [f"v{number}" for number in range(8)]
 KEPT = Fate("kept", None, None, None)
@@ -132,6 +133,22 @@ def test_a_watcher_in_the_thread_that_decodes(videos: Path, tmp_path: Path, how:
     assert fate.reason == reason
     assert (fate.detail or "").startswith(words)
     assert set(scores(tmp_path, "frames").values()) == {5}
+
+
+def test_a_child_that_kills_its_process(files: Path, tmp_path: Path) -> None:
+    summary = run_over(files, tmp_path, SplitInTwo(), bad.AbortOnChild(key_end="-00001"))
+    step = summary.steps[-1]
+    assert (step.kept, step.failed, step.samples_out) == (8, {"worker-died": 1}, 15)
+    assert len(fates(tmp_path)) == 8
+    assert [key for key, fate in fates(tmp_path, role="output").items() if fate.reason == "worker-died" and key.startswith("v5")]
+
+
+def test_a_tar_that_is_removed_under_a_run_is_no_samples_fault(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        RunFailed, match=r"raw/000000-.*\.tar was removed while shard 000000 of work was made from it; run the recipe again"
+    ):
+        run_over(files, tmp_path, bad.Linger(folder=str(tmp_path), seconds=0.1), bad.RemoveTars(folder=str(tmp_path / "raw")))
+    assert not list((tmp_path / "work").glob("*.parquet"))
 
 
 @pytest.mark.parametrize(

@@ -179,11 +179,10 @@ def cut_short(path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["raw", "numbers", "good", "features", "train/ledgers"])
-@pytest.mark.parametrize("damage", [cut_short, lambda path: path.write_bytes(b"")])
-def test_a_ledger_cut_short_has_only_its_shard_made_again(made: Made, step: str, damage: object) -> None:
+def test_a_ledger_cut_short_has_only_its_shard_made_again(made: Made, step: str) -> None:
     path = sorted(ledgers(made.output / step).values())[0]
     before, digests_before = files(made.output), shard_digests(made.output)
-    damage(path)  # type: ignore[operator] # a function
+    cut_short(path)
     name = step.split("/")[0]
     reasons = " ".join(planned(made.recipe())[name].reasons)
     assert "damaged" in reasons
@@ -207,7 +206,7 @@ def test_a_tar_cut_short_or_gone_is_made_again(made: Made, step: str, damage: ob
     assert strays(made.output) == []
 
 
-@pytest.mark.parametrize("content", ["", "no json", "[]", '{"000000-00000000.parquet": {"digest": 1}}', "{}"])
+@pytest.mark.parametrize("content", ["", '{"000000-00000000.parquet": {"digest": 1}}', "[" * 100_000])
 def test_a_damaged_cache_of_digests_is_made_anew(made: Made, content: str) -> None:
     caches = sorted(made.output.rglob("digests.json"))
     assert len(caches) == 5

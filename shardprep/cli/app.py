@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -66,4 +67,7 @@ app.add_typer(describing.models, name="models")
 
 def main() -> None:
     """Run the command line."""
+    # A folder's name may be no UTF-8, and a terminal may know few characters: neither ends a run.
+    if isinstance(sys.stdout, io.TextIOWrapper) and (sys.stdout.encoding, sys.stdout.errors) != ("utf-8", "surrogateescape"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     app()

@@ -51,12 +51,14 @@ class PlannedPass:
         """Runs of stages whose frames are decoded in one go.
 
         A stage that splits ends its segment. A stage that watches, and reads what the segment writes, starts a new one:
-        its watcher runs while the video is decoded, before the stages ahead of it have spoken.
+        its watcher runs while the video is decoded, before the stages ahead of it have spoken. So does one that wants frames
+        of a member which the segment writes.
         """
         segments: list[list[Stage]] = [[]]
         for stage in self.stages:
             written = {name for earlier in segments[-1] for name in earlier.writes}
-            if watches(stage) and written & set(stage.reads):
+            wanted = {*(stage.reads if watches(stage) else ()), *([stage.frames.role] if stage.frames else [])}
+            if written & wanted:
                 segments.append([])
             segments[-1].append(stage)
             if stage.splits or stage.group_by or any("." not in name for name in stage.replaces):

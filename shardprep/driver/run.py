@@ -145,7 +145,8 @@ class _Run:
         self.reporter.step_started(state.name, len(state.todo), sum(sizes[shard] for shard in state.todo))
         limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
         budget = FailureBudget(state.name, state.set.store.url, limit, sum(sizes.values()))
-        state.set.save_digests()
+        if state.todo:
+            state.set.save_digests()
         try:
             for shard, committed in state.seen.items():
                 if shard not in state.todo:

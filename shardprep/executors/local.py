@@ -7,7 +7,7 @@ import pickle
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,13 @@ from pebble import ProcessExpired
 
 from shardprep.errors import RecipeError, RunFailed, ShardError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
+from shardprep.executors.gpus import visible_gpus
 from shardprep.executors.job import Job, ShardFailure, Task, with_fields
 from shardprep.executors.scratch import Scratch
 from shardprep.executors.slot import Slot
 from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
-from shardprep.runtime.worker import Problem, attempt, start_worker
+from shardprep.runtime.worker import Problem, attempt, wants_gpu
 
 __all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
 
@@ -65,9 +66,10 @@ class LocalExecutor:
         self._stop = stop or StopSignal()
         self._scratch = Scratch(tmp)
         self._fetcher = Fetcher(self._scratch.path, fetch_bytes)
-        folder = str(self._scratch.path)
-        self._slots = [Slot(start_worker, "cpu", threads, os.getpid(), folder) for _ in range(num_workers)]
+        gpus = dict(enumerate(visible_gpus()))
+        self._slots = [Slot(gpus.get(number), threads, str(self._scratch.path)) for number in range(num_workers)]
         self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
+        self._in_use: Sequence[Slot] = self._slots
         self._refused_in_a_row = self._given_up_in_a_row = 0
 
     def __enter__(self) -> LocalExecutor:
@@ -88,7 +90,9 @@ class LocalExecutor:
         """
         jobs = deque(self._job(task) for task in tasks)
         if jobs:
+            # What differs between the tasks of a step are names.
             _check_pickles(jobs[0].task)
+            self._in_use = _fitting(self._slots, jobs[0].task)
         running: dict[Future[R | Problem], tuple[Job[T], Slot]] = {}
         while jobs or running:
             self._check_stop(len(jobs), len(running))
@@ -125,13 +129,13 @@ class LocalExecutor:
 
     def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
         """Begin to fetch what the next tasks read, one for each worker."""
-        for job in list(jobs)[: len(self._slots)]:
+        for job in list(jobs)[: len(self._in_use)]:
             if job.remote and job.fetched is None:
                 job.fetched = self._fetcher.begin(job.remote)
 
     def _submit(self, jobs: deque[Job[T]], running: dict[Future[R | Problem], tuple[Job[T], Slot]], function: Callable[[T], R]) -> None:
         busy = {id(slot) for _, slot in running.values()}
-        for slot in self._slots:
+        for slot in self._in_use:
             if id(slot) in busy or self._stop.finish.is_set():
                 continue
             job = next((job for job in jobs if self._may_start(job)), None)
@@ -144,7 +148,7 @@ class LocalExecutor:
 
     def _may_start(self, job: Job[T]) -> bool:
         """Whether it is the job's time. Where the surroundings fail everybody nothing new is begun until somebody gets through."""
-        is_trouble = self._refused_in_a_row >= len(self._slots)
+        is_trouble = self._refused_in_a_row >= len(self._in_use)
         return job.not_before <= time.monotonic() and job.is_fetched and (job.refusals > 0 or not is_trouble)
 
     def _prepared(self, job: Job[T]) -> T:
@@ -193,12 +197,18 @@ class LocalExecutor:
 
 
 def default_workers(threads: int) -> int:
-    """Return how many workers this machine feeds: one per core and thread."""
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    """Return how many workers this machine feeds: one per core and thread, and no fewer than it has GPUs."""
+    return max(1, len(os.sched_getaffinity(0)) // threads, len(visible_gpus()))
+
+
+def _fitting(slots: Sequence[Slot], task: Task) -> Sequence[Slot]:
+    """Return the workers that run such tasks: for models those with a GPU, where there are any; the others would be far behind."""
+    with_gpu = [slot for slot in slots if slot.gpu is not None]
+    return with_gpu if with_gpu and isinstance(task, ShardTask) and wants_gpu(task.stages) else slots
 
 
 def _check_pickles(task: Task) -> None:
-    """Raise RecipeError where a task cannot be sent to a worker: what differs between tasks are names, which can."""
+    """Raise RecipeError where a task cannot be sent to a worker."""
     try:
         pickle.dumps(task)
     except (pickle.PicklingError, AttributeError, TypeError) as error:

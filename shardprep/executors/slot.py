@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from pebble import ProcessPool
+
+from shardprep.runtime.worker import start_worker
 
 R = TypeVar("R")
 
@@ -15,18 +18,24 @@ R = TypeVar("R")
 class Slot:
     """One process at a time. Each has a pool of its own: workers that share a queue can take its locks into death."""
 
-    def __init__(self, initializer: Callable[..., None], *arguments: Any) -> None:
-        self._initializer, self._arguments = initializer, arguments
+    def __init__(self, gpu: str | None, threads: int, tmp: str) -> None:
+        self.gpu = gpu
+        self._arguments = (gpu, threads, os.getpid(), tmp)
         self._pool: ProcessPool | None = None
 
     def start(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Run a function in the process, which is started where there is none. Cancelling the future kills the process."""
-        if self._pool is not None and not self._pool.active:
-            self.close()
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPool(1, initializer=self._initializer, initargs=self._arguments, context=context)
-        future: Future[R] = self._pool.schedule(function, args=arguments)
+        future: Future[R]
+        if self._pool is not None:
+            try:
+                future = self._pool.schedule(function, args=arguments)
+                return future
+            except RuntimeError:
+                # The process died while it had nothing to do.
+                self.close()
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(1, initializer=start_worker, initargs=self._arguments, context=context)
+        future = self._pool.schedule(function, args=arguments)
         return future
 
     def stop(self) -> None:

@@ -51,7 +51,7 @@ class RunSettings:
     on_corrupt: Literal["fail", "keep"] = "fail"
     """What becomes of a video that breaks in the middle: failed, or kept as far as it decodes."""
     workers: int | Literal["auto"] = "auto"
-    """Worker processes; auto: one per GPU, else one per core and thread."""
+    """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
     memory: str = "2GiB"
     """Memory that a worker may use, such as 512MiB or 2GiB."""
     max_failed: int | float | None = None

@@ -19,7 +19,10 @@ RAISED = (Exception, SystemExit)
 """What a stage may raise: a library that calls `sys.exit` fails its sample too."""
 
 _SURROUNDINGS = (Unavailable, ShardError, StoreError)
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_FREE_SPACE = "Free some space in the folder for temporary files, or choose another one (`tmp`)"
+_MORE_FILES = "Raise the limit of open files (ulimit -n), or take fewer `workers`"
+_NO_ROOM = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EMFILE: _MORE_FILES, errno.ENFILE: _MORE_FILES}
+"""What the machine lacks by the number of the error, with the next step."""
 _REASON = re.compile(r"[a-z][a-z-]*[a-z]")
 _MAX_WORDS = 2000
 
@@ -55,12 +58,19 @@ def failure_of(error: BaseException) -> Failed:
     """
     if isinstance(error, _SURROUNDINGS):
         raise error
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        raise StoreError(f"{_words(error)}. Free some space in the folder for temporary files, or choose another one (`tmp`)") from error
+    if full := _no_room(error):
+        raise StoreError(f"{_words(full)}. {_NO_ROOM[full.errno or 0]}") from error
     if is_out_of_memory(error):
         return Failed("out-of-memory", _words(error))
     reason = getattr(error, "reason", None)
     return Failed(reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "error", _words(error))
+
+
+def _no_room(error: BaseException | None) -> OSError | None:
+    """Return the error of a full disk behind an error: closing what could not be written says it again, in other words."""
+    while error is not None and not (isinstance(error, OSError) and error.errno in _NO_ROOM):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _one_by_one(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome]:

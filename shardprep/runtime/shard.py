@@ -59,6 +59,7 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
             writer.add(reused[item.origin] if item.origin in reused else next(made))
         # A generator that is asked once more runs what follows its last sample.
         assert next(made, None) is None, "more results than samples"
+        _check_inputs(task)
         committed, adopted = writer.commit(num_reused=len(reused))
     return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(todo), seconds=dict(work.seconds))
 
@@ -84,6 +85,14 @@ def _from_source(entry: SourceEntry, options: Mapping[str, Any] | None) -> Item:
         raise
     except (OSError, ShardprepError) as error:
         return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
+
+
+def _check_inputs(task: ShardTask) -> None:
+    """Raise ShardError where an input tar has gone meanwhile: its samples failed for want of it, and not by themselves."""
+    for at in task.chain:
+        path = Store(at.url, task.storage_options).path(at.tar) if at.tar else None
+        if path is not None and not path.exists():
+            raise ShardError(f"{path} was removed while shard {task.shard} of {task.step} was made from it; run the recipe again")
 
 
 def _results(items: Iterable[Item], task: ShardTask, digests: Mapping[str, str]) -> Iterator[Result]:

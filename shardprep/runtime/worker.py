@@ -75,13 +75,14 @@ class OpenStages:
 _open_stages = OpenStages()
 
 
-def start_worker(device: str, threads: int, parent: int, tmp: str) -> None:
-    """Prepare a worker process: thread counts, no signals of the terminal, an end when the parent dies, `tmp` for its files."""
+def start_worker(gpu: str | None, threads: int, parent: int, tmp: str) -> None:
+    """Prepare a worker process: one GPU or none, thread counts, an end when the parent dies, `tmp` for its files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
-    os.environ["SHARDPREP_DEVICE"] = device
+    # Before any library is loaded that reads it.
+    os.environ["CUDA_VISIBLE_DEVICES"] = gpu or ""
     # What a killed worker leaves goes with the run's own folder.
     os.environ["TMPDIR"] = tempfile.tempdir = tmp
     _die_with(parent)
@@ -99,7 +100,7 @@ def attempt(function: Callable[[T], R], task: T, journal: str) -> R | Problem:
 
 def work_on(task: ShardTask) -> ShardResult:
     """Make one shard in this process."""
-    worker = Worker(device=os.environ.get("SHARDPREP_DEVICE", "cpu"), threads=task.settings.threads)
+    worker = Worker(device=_device(task.stages), threads=task.settings.threads)
     journal = Journal(task.journal)
     try:
         processes = _open_stages.get(task.stages, worker, journal)
@@ -107,6 +108,22 @@ def work_on(task: ShardTask) -> ShardResult:
         journal.close()
     _limit_threads(task.settings.threads)
     return make_shard(task, {id(stage): process for stage, process in zip(task.stages, processes, strict=True)})
+
+
+def wants_gpu(stages: Sequence[Stage]) -> bool:
+    """Whether a stage runs on a GPU where there is one."""
+    return any(stage.resources.gpus or "torch" in (module for module, _ in stage.needs) for stage in stages)
+
+
+def _device(stages: Sequence[Stage]) -> str:
+    """Return the device of this process for stages: its GPU, if it has one that torch can use."""
+    if not os.environ.get("CUDA_VISIBLE_DEVICES") or not wants_gpu(stages):
+        return "cpu"
+    try:
+        import torch
+    except ImportError:
+        return "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _opened(stage: Stage, worker: Worker, journal: Journal) -> Process:

@@ -42,6 +42,7 @@ class Report:
     failed: Mapping[str, Failed]
     pid: int
     tmp: str
+    gpu: str
 
 
 class Unspeakable(Exception):
@@ -81,4 +82,4 @@ def run_errand(errand: Errand) -> Report:
                 MISDEEDS[errand.how]()
             if errand.how == "linger":
                 time.sleep(0.2)
-    return Report(errand.shard, errand.verdicts, os.getpid(), tempfile.gettempdir())
+    return Report(errand.shard, errand.verdicts, os.getpid(), tempfile.gettempdir(), os.environ["CUDA_VISIBLE_DEVICES"])

@@ -50,7 +50,7 @@ class CountAlive(Stage):
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         # Decoding goes on while this stage works.
         time.sleep(0.05)
-        alive = sum(isinstance(one, Frames) for one in gc.get_objects())
+        alive = sum(type(one) is Frames for one in gc.get_objects())
         return [Kept(sample.with_columns({"scores.alive": alive, "scores.batch": len(batch)})) for sample in batch]
 
 
