@@ -57,12 +57,17 @@ def complain() -> None:
     raise RuntimeError("the flow does not converge")
 
 
+def lose_the_device() -> None:
+    # In the words of torch; afterwards every call of a real process fails so.
+    raise RuntimeError("CUDA error: device-side assert triggered")
+
+
 def run_out_of_memory() -> None:
     raise MemoryError("cannot hold the latents")
 
 
 MISDEEDS: dict[str, Callable[[], None]] = {f.__name__: f for f in (abort, segfault, leave, leave_politely, hang, hang_with_the_gil)}
-MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, run_out_of_memory)}
+MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, lose_the_device, run_out_of_memory)}
 ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
     "too_few": lambda outcomes: outcomes[:-1],
     "too_many": lambda outcomes: [*outcomes, outcomes[-1]],

@@ -62,6 +62,13 @@ def test_a_stage_that_kills_its_process(files: Path, tmp_path: Path, how: str, w
     assert fate.detail == f"misbehave: the worker process died ({words}), again, while it had nothing else in work"
 
 
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_stage_that_loses_its_device(files: Path, tmp_path: Path, batch_size: int) -> None:
+    fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: "lose_the_device"}, batch_size=batch_size)))
+    words = "the device was lost (RuntimeError: CUDA error: device-side assert triggered), again, while it had nothing else in work"
+    assert fate == Fate("failed", "misbehave", "device-lost", f"misbehave: {words}")
+
+
 @pytest.mark.parametrize(("how", "batch_size"), [("hang", 1), ("hang", 4), ("hang_with_the_gil", 1)])
 def test_a_stage_that_hangs(files: Path, tmp_path: Path, how: str, batch_size: int) -> None:
     fate = blamed_alone(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,8 @@ from tests.driver.outputs import check_fates, digests, files, shard_digests, str
 from tests.driver.program import start
 
 FINAL = (".tar", "index.parquet", "manifest.json")
-CHANGED = ("min_seconds=0.5", 'where="clip.index < 3"')
+SETTINGS = ("seconds=0.05",)
+CHANGED = (*SETTINGS, "min_seconds=0.5", 'where="clip.index < 3"')
 """Other settings of the same recipe: other clips, another selection."""
 
 
@@ -115,12 +118,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> House:
 
 @pytest.fixture(scope="module")
 def undisturbed(house: House) -> Whole:
-    return whole(house, house.folder / "undisturbed", ["seconds=0.05"])
+    return whole(house, house.folder / "undisturbed", SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def changed(house: House) -> Whole:
-    return whole(house, house.folder / "changed", ["seconds=0.05", *CHANGED])
+    return whole(house, house.folder / "changed", CHANGED)
 
 
 def test_the_two_settings_differ(undisturbed: Whole, changed: Whole) -> None:
@@ -135,12 +138,12 @@ def test_the_two_settings_differ(undisturbed: Whole, changed: Whole) -> None:
 def run_killed(house: House, output: Path, moments: random.Random, num_kills: int, undisturbed: Whole) -> int:
     """Run, kill and run again until a run comes to its end; return the number of kills, at most `num_kills`."""
     for killed in range(num_kills):
-        process = begin(house, output, ["seconds=0.05"])
+        process = begin(house, output, SETTINGS)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=moments.uniform(0, undisturbed.seconds))
         if not kill(process):
             return killed
-    finish(begin(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, SETTINGS))
     return num_kills
 
 
@@ -152,7 +155,7 @@ def kill_at_random(house: House, folder: Path, undisturbed: Whole, seed: int, nu
     while left:
         output = folder / f"out-{num_outputs}"
         left -= run_killed(house, output, moments, min(left, 8), undisturbed)
-        finish(begin(house, output, ["seconds=0.05"]))
+        finish(begin(house, output, SETTINGS))
         check(output, undisturbed)
         num_outputs += 1
     return num_outputs
@@ -172,14 +175,14 @@ def test_thirty_kills_at_random_moments(house: House, undisturbed: Whole, tmp_pa
 # --- before every single change of the output
 
 
-def changes(house: House, output: Path, settings: Sequence[str] = ()) -> list[str]:
-    """Run undisturbed and return the changes it made to the output, in order."""
+def changes(house: House, output: Path, settings: Sequence[str] = SETTINGS) -> list[str]:
+    """Run undisturbed and return the changes that the run made to the output, in order."""
     log = output.with_suffix(".log")
     finish(begin(house, output, settings, (log, "0")))
     return log.read_text().splitlines()
 
 
-def kill_before(house: House, output: Path, number: int, settings: Sequence[str] = ()) -> str:
+def kill_before(house: House, output: Path, number: int, settings: Sequence[str]) -> str:
     """Run until just before a change, and return that change; the whole group is dead then."""
     log = output.with_suffix(".log")
     log.unlink(missing_ok=True)
@@ -191,39 +194,45 @@ def kill_before(house: House, output: Path, number: int, settings: Sequence[str]
     return lines[number - 1] if len(lines) >= number else ""
 
 
-def num_changes(house: House, folder: Path) -> list[str]:
-    found = changes(house, folder / "watched")
-    assert {line.split()[0] for line in found} >= {"os.link", "os.rename", "os.remove"}
-    for name in ("set.json", "digests.json", "manifest.json", "index.parquet"):
-        assert any(name in line for line in found), f"{name} was written unseen"
-    return found
-
-
-def kill_before_changes(house: House, folder: Path, numbers: Sequence[int], undisturbed: Whole) -> list[str]:
-    seen = []
-    for number in numbers:
-        output = folder / f"out-{number}"
-        seen.append(kill_before(house, output, number, ["seconds=0.05"]))
-        finish(begin(house, output, ["seconds=0.05"]))
-        check(output, undisturbed)
-    return seen
-
-
 def test_a_kill_while_the_manifest_is_written(house: House, undisturbed: Whole, tmp_path: Path) -> None:
-    found = num_changes(house, tmp_path)
+    found = changes(house, tmp_path / "watched")
     last = next(number for number, line in enumerate(found, 1) if line.startswith("os.rename train/manifest.json"))
-    seen = kill_before_changes(house, tmp_path, [last], undisturbed)
-    assert seen == ["os.rename train/manifest.json"]
+    output = tmp_path / "out"
+    assert kill_before(house, output, last, SETTINGS) == "os.rename train/manifest.json"
+    assert not (output / "train/manifest.json").exists()
+    finish(begin(house, output, SETTINGS))
+    check(output, undisturbed)
 
 
 @pytest.mark.prove
+@pytest.mark.parametrize("over", ["nothing", "what other settings made"])
 def test_a_kill_before_every_change_of_the_output(
-    house: House, undisturbed: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    house: House, undisturbed: Whole, changed: Whole, tmp_path: Path, capsys: pytest.CaptureFixture[str], over: str
 ) -> None:
-    found = num_changes(house, tmp_path)
-    seen = kill_before_changes(house, tmp_path, range(1, len(found) + 1), undisturbed)
+    def prepare(output: Path) -> Path:
+        if over != "nothing":
+            shutil.copytree(house.folder / "changed", output)
+        return output
+
+    found = changes(house, prepare(tmp_path / "watched"))
+    for name in ("set.json", "digests.json", "manifest.json", "index.parquet"):
+        assert any(f"rename {folder.name}/{name}" in line for line in found for folder in (tmp_path / "watched").iterdir()), name
+    assert over == "nothing" or any(line.startswith("os.remove clips/000000-") for line in found)
+    seen = []
+    for number in range(1, len(found) + 1):
+        output = prepare(tmp_path / f"out-{number}")
+        seen.append(kill_before(house, output, number, SETTINGS))
+        finish(begin(house, output, SETTINGS))
+        check(output, undisturbed)
+        shutil.rmtree(output)
     with capsys.disabled():
-        sys.stdout.write(f"\nkilled before each of {len(found)} changes: {sorted({line.rpartition('/')[2][:40] for line in seen})}\n")
+        sys.stdout.write(f"\nkilled before each of {len(found)} changes over {over}: {sorted({*map(kind_of, seen)})}\n")
+
+
+def kind_of(change: str) -> str:
+    """Return a change without what is different in every run: `link 000000.parquet`, `rename set.json`."""
+    what, _, path = change.removeprefix("os.").partition(" ")
+    return f"{what} {re.sub(r'[0-9a-f]{8,}', '*', path.rpartition('/')[2])}"
 
 
 # --- a kill, and then other settings
@@ -232,12 +241,12 @@ def test_a_kill_before_every_change_of_the_output(
 def test_other_settings_after_a_kill(house: House, undisturbed: Whole, changed: Whole, tmp_path: Path) -> None:
     output = tmp_path / "out"
     num = len(changes(house, tmp_path / "watched"))
-    kill_before(house, output, num // 2, ["seconds=0.05"])
-    kill_before(house, output, num // 3, ["seconds=0.05", *CHANGED])
-    finish(begin(house, output, ["seconds=0.05", *CHANGED]))
+    kill_before(house, output, num // 2, SETTINGS)
+    kill_before(house, output, num // 3, CHANGED)
+    finish(begin(house, output, CHANGED))
     check(output, changed)
-    kill_before(house, output, num // 2, ["seconds=0.05"])
-    finish(begin(house, output, ["seconds=0.05"]))
+    kill_before(house, output, num // 2, SETTINGS)
+    finish(begin(house, output, SETTINGS))
     check(output, undisturbed)
 
 
@@ -247,10 +256,10 @@ def test_other_settings_after_kills_at_random_changes(house: House, undisturbed:
     output = tmp_path / "out"
     num = len(changes(house, tmp_path / "watched"))
     for _ in range(12):
-        wanted, settings = moments.choice([(undisturbed, []), (changed, CHANGED)])
-        kill_before(house, output, moments.randint(1, num), ["seconds=0.05", *settings])
+        wanted, settings = moments.choice([(undisturbed, SETTINGS), (changed, CHANGED)])
+        kill_before(house, output, moments.randint(1, num), settings)
         if moments.random() < 0.5:
-            finish(begin(house, output, ["seconds=0.05", *settings]))
+            finish(begin(house, output, settings))
             check(output, wanted)
 
 
@@ -269,10 +278,10 @@ def run_twice(house: House, output: Path, settings: Sequence[str], delay: float 
 def test_two_runs_started_at_the_same_moment(house: House, undisturbed: Whole, tmp_path: Path) -> None:
     for repetition in range(2):
         output = tmp_path / f"out-{repetition}"
-        run_twice(house, output, ["seconds=0.05"])
+        run_twice(house, output, SETTINGS)
         check(output, undisturbed)
     before = files(output)
-    finish(begin(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, SETTINGS))
     assert files(output) == before, "a third run finds nothing to do"
 
 
@@ -281,10 +290,10 @@ def test_two_runs_started_within_moments_of_each_other(house: House, undisturbed
     moments = random.Random(4)
     output = tmp_path / "out"
     for _ in range(6):
-        run_twice(house, output, ["seconds=0.05"], moments.uniform(0, 1))
+        run_twice(house, output, SETTINGS, moments.uniform(0, 1))
         check(output, undisturbed)
         # Now there is something to supersede, which one run takes away while the other reads it.
-        run_twice(house, output, ["seconds=0.05", *CHANGED], moments.uniform(0, 1))
+        run_twice(house, output, CHANGED, moments.uniform(0, 1))
         check(output, changed)
 
 
@@ -306,6 +315,6 @@ def test_workers_die_with_the_driver(house: House, undisturbed: Whole, tmp_path:
     while left := session(process.pid):
         assert time.monotonic() < deadline, f"{left} outlived the driver"
         time.sleep(0.1)
-    finish(begin(house, output, ["seconds=0.05"]))
+    finish(begin(house, output, SETTINGS))
     assert strays(output) == []
     check_fates(output)

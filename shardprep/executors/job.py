@@ -99,25 +99,34 @@ class Job(Generic[T]):
         calls = read_journal(self.journal).calls if self.hung is None else (self.hung,)
         if exit_code is None and self.gone_since is not None:
             exit_code = 0
+        how = f"the worker process died ({_exit_words(exit_code)})"
         opening = next((call for call in calls if call.stage.startswith(OPENING)), None)
         if opening is not None and self.hung is not None:
             raise RunFailed(f"{opening.stage}: gave no answer for {_seconds(opening)}; see what it loads, and from where")
-        if self._teaches(calls, exit_code):
+        if self._teaches(calls, "worker-died", how):
             return None
-        self.deaths += 1
-        if self.deaths < ATTEMPTS:
-            return None
-        if opening is not None:
-            raise RunFailed(f"{opening.stage}: the worker process died ({_exit_words(exit_code)}), {ATTEMPTS} times")
-        if not Path(self.journal).exists():
+        if opening is not None and self.deaths + 1 == ATTEMPTS:
+            raise RunFailed(f"{opening.stage}: {how}, {ATTEMPTS} times")
+        if not Path(self.journal).exists() and self.deaths + 1 == ATTEMPTS:
             raise RunFailed(
                 f"worker processes end before they begin ({_exit_words(exit_code)}); their own words are above. A script runs recipes "
                 'under `if __name__ == "__main__":`, and its stages are classes at the top of the script or of a module'
             )
-        words = f"the worker process died ({_exit_words(exit_code)}) {ATTEMPTS} times, and no sample can be blamed"
+        return self._taught_nothing(how)
+
+    def lost_device(self, call: Call, words: str) -> ShardFailure | None:
+        """Take note of the call that left the worker without its device; return the failure where the shard is given up."""
+        how = f"the device was lost ({words})"
+        return None if self._teaches([call], "device-lost", how) else self._taught_nothing(how)
+
+    def _taught_nothing(self, how: str) -> ShardFailure | None:
+        self.deaths += 1
+        if self.deaths < ATTEMPTS:
+            return None
+        words = f"{how} {ATTEMPTS} times, and no sample can be blamed"
         return ShardFailure(self.task.shard, RunFailed(f"shard {self.task.shard} of {self.task.step}: {words}"))
 
-    def _teaches(self, calls: Sequence[Call], exit_code: int | None) -> bool:
+    def _teaches(self, calls: Sequence[Call], reason: str, how: str) -> bool:
         """Find suspects in the calls in progress, or the one sample that is to blame.
 
         First the shard is tried again as it was, only one call at a time: a death that came from outside changes no batch.
@@ -129,12 +138,17 @@ class Job(Generic[T]):
         again = len(calls) == 1 and keys <= self.suspected.keys()
         self.suspected.update(keys)
         if again and (len(keys) == 1 or keys <= self.task.alone):
-            verdict = _verdict(calls[0], self.hung is not None, exit_code)
+            verdict = self._verdict(calls[0], reason, how)
             self.task = with_fields(self.task, verdicts={**self.task.verdicts, **dict.fromkeys(keys, verdict)})
             return True
         if again or self.hung is not None:
             self.task = with_fields(self.task, alone=self.task.alone | keys)
         return max(self.suspected[key] for key in keys) <= _MAX_DEATHS
+
+    def _verdict(self, call: Call, reason: str, how: str) -> Failed:
+        if self.hung is not None:
+            return Failed("timed-out", f"{call.stage}: gave no answer within {_seconds(call)}")
+        return Failed(reason, f"{call.stage}: {how}, again, while it had nothing else in work")
 
 
 def _is_there(pid: int) -> bool:
@@ -148,13 +162,6 @@ def _is_there(pid: int) -> bool:
 def with_fields(task: T, **changes: Any) -> T:
     """Return a changed copy of a task."""
     return replace(task, **changes)  # type: ignore[type-var]  # every task is a dataclass, which a protocol cannot say
-
-
-def _verdict(call: Call, was_hung: bool, exit_code: int | None) -> Failed:
-    if was_hung:
-        return Failed("timed-out", f"{call.stage}: gave no answer within {_seconds(call)}")
-    words = f"the worker process died ({_exit_words(exit_code)}), again, while it had nothing else in work"
-    return Failed("worker-died", f"{call.stage}: {words}")
 
 
 def _seconds(call: Call) -> str:

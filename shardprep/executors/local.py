@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import threading
 import time
 from collections import deque
@@ -17,7 +16,7 @@ from typing import TypeVar
 
 from pebble import ProcessExpired
 
-from shardprep.errors import RecipeError, RunFailed, ShardError, Stopped, StoreError
+from shardprep.errors import RunFailed, ShardError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
 from shardprep.executors.gpus import visible_gpus
 from shardprep.executors.job import Job, ShardFailure, Task, with_fields
@@ -25,7 +24,7 @@ from shardprep.executors.scratch import Scratch
 from shardprep.executors.slot import Slot
 from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
-from shardprep.runtime.worker import Problem, attempt, wants_gpu
+from shardprep.runtime.worker import Problem, attempt, check_sendable, wants_gpu
 
 __all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
 
@@ -91,7 +90,7 @@ class LocalExecutor:
         jobs = deque(self._job(task) for task in tasks)
         if jobs:
             # What differs between the tasks of a step are names.
-            _check_pickles(jobs[0].task)
+            check_sendable(jobs[0].task, jobs[0].task.step)
             self._in_use = _fitting(self._slots, jobs[0].task)
         running: dict[Future[R | Problem], tuple[Job[T], Slot]] = {}
         while jobs or running:
@@ -171,6 +170,9 @@ class LocalExecutor:
         if not isinstance(answer, Problem):
             self._refused_in_a_row = self._given_up_in_a_row = 0
             return answer
+        if answer.call is not None:
+            slot.close()
+            return job.lost_device(answer.call, answer.message)
         if answer.kind == "unavailable":
             return self._refused(job, slot, answer)
         return _failure(job, answer)
@@ -205,17 +207,6 @@ def _fitting(slots: Sequence[Slot], task: Task) -> Sequence[Slot]:
     """Return the workers that run such tasks: for models those with a GPU, where there are any; the others would be far behind."""
     with_gpu = [slot for slot in slots if slot.gpu is not None]
     return with_gpu if with_gpu and isinstance(task, ShardTask) and wants_gpu(task.stages) else slots
-
-
-def _check_pickles(task: Task) -> None:
-    """Raise RecipeError where a task cannot be sent to a worker."""
-    try:
-        pickle.dumps(task)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise RecipeError(
-            f"{task.step}: its stages cannot be sent to a worker ({error}). Define them at the top of a module or script, "
-            "with settings that pickle"
-        ) from error
 
 
 def _finished(running: dict[Future[R], tuple[Job[T], Slot]]) -> set[Future[R]]:

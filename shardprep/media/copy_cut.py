@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import av.error
 from av.packet import Packet
@@ -16,7 +15,7 @@ from shardprep.core.blob import Blob
 from shardprep.media.clips import Clip, ClipResult, Intervals, Run, end_of_frame, runs_of, true_intervals
 from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.encode import SoundTrack
-from shardprep.media.scratch import Scratch, muxing
+from shardprep.media.scratch import Scratch, ScratchFile, muxing
 from shardprep.media.sound import cut_sound, sound_packets
 from shardprep.media.timeline import PacketTime, Timeline, decodable_packets, read_packets
 
@@ -120,7 +119,7 @@ class _CopiedClip:
         is_mp4 = timeline.codec in _MP4_CODECS
         self.suffix = "mp4" if is_mp4 else "mkv"
         self._stack = stack
-        self._file: IO[bytes] = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+        self._file = stack.enter_context(ScratchFile())
         self._container = stack.enter_context(muxing(self._file, "mp4" if is_mp4 else "matroska"))
         self._stream = self._container.add_stream_from_template(stream, opaque=True)
         if timeline.rotation:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import bisect
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from fractions import Fraction
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from shardprep.core.blob import Blob
 from shardprep.media.clips import Clip, ClipResult, Intervals, Placed, place_frames, runs_of, true_intervals
 from shardprep.media.container import DecodeError, open_video
 from shardprep.media.decode import count_by_decoding
 from shardprep.media.encode import ClipEncoder, ClipTiming, EncodeSettings
-from shardprep.media.scratch import Scratch, muxing
+from shardprep.media.scratch import Scratch, ScratchFile, muxing
 from shardprep.media.sound import cut_sound, sound_packets
 from shardprep.media.sweep import Irregular, Sweep
 from shardprep.media.timeline import OnCorrupt, Timeline, read_timeline
@@ -119,7 +118,7 @@ class _OpenClip:
         self.number, self.frames = number, frames
         self._settings, self._timing, self._sound, self._stack = settings, timing, sound, stack
         self._left = len(frames)
-        self._file: IO[bytes] | None = None
+        self._file: ScratchFile | None = None
         self._encoder: ClipEncoder | None = None
 
     @property
@@ -129,7 +128,7 @@ class _OpenClip:
     def add(self, frame: VideoFrame, placed: Placed) -> None:
         """Encode a frame at its place."""
         if self._encoder is None:
-            self._file = self._stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            self._file = self._stack.enter_context(ScratchFile())
             container = self._stack.enter_context(muxing(self._file, "mp4"))
             sound = self._stack.enter_context(sound_packets(self._sound))
             self._encoder = ClipEncoder(container, frame, self._settings, self._timing, sound)

@@ -8,12 +8,15 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 from av.container import OutputContainer
 
 from shardprep.core.blob import TempBlob
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _COPY_BYTES = 1 << 20
 
@@ -22,8 +25,7 @@ class Scratch:
     """Keeps finished files one after the other in one temporary file."""
 
     def __init__(self) -> None:
-        with tempfile.TemporaryFile(buffering=0) as file:
-            self._file = _SharedFile(os.dup(file.fileno()), "rb+")
+        self._file = ScratchFile()
         self._end = 0
 
     def keep(self, file: Any) -> TempBlob:
@@ -37,8 +39,23 @@ class Scratch:
         return blob
 
 
-class _SharedFile(io.FileIO):
-    """A file that its blobs own together: closed with the last of them, which is no leak to be warned of."""
+class ScratchFile(io.FileIO):
+    """An unnamed temporary file that takes all it is given, or raises.
+
+    A plain unbuffered one tells of a full disk by a short count first, which neither ffmpeg nor shutil looks at. Blobs may
+    own it together: it is closed with the last of them, which is no leak to be warned of.
+    """
+
+    def __init__(self) -> None:
+        with tempfile.TemporaryFile(buffering=0) as file:
+            super().__init__(os.dup(file.fileno()), "rb+")
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        view = memoryview(data).cast("B")
+        written = 0
+        while written < len(view):
+            written += super().write(view[written:])
+        return written
 
     def __del__(self) -> None:
         self.close()

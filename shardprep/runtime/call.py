@@ -11,7 +11,7 @@ from shardprep.core.outcome import Failed, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, Stage, stage_name
 from shardprep.errors import ShardError, StoreError, Unavailable
-from shardprep.models.memory import is_out_of_memory
+from shardprep.models.memory import is_device_lost, is_out_of_memory
 from shardprep.runtime.contract import broken_promise
 from shardprep.runtime.item import Work
 
@@ -27,12 +27,20 @@ _REASON = re.compile(r"[a-z][a-z-]*[a-z]")
 _MAX_WORDS = 2000
 
 
+class DeviceLost(Exception):
+    """The process can use its accelerator no more, and whatever it was asked next would fail too."""
+
+    def __init__(self, stage: str, keys: Sequence[str], words: str) -> None:
+        super().__init__(f"{stage}: the device is lost: {words}")
+        self.stage, self.keys, self.words = stage, tuple(keys), words
+
+
 def call_stage(stage: Stage, process: Process, batch: Sequence[Sample], work: Work) -> list[Outcome]:
     """Return one outcome per sample, in order.
 
     A batch that runs out of memory is halved; one that raises, or returns the wrong number of outcomes, is worked on
     sample by sample, so that only the sample at fault fails. The surroundings' errors pass through: Unavailable,
-    ShardError, StoreError.
+    ShardError, StoreError; and DeviceLost, for which only a new process helps.
     """
     divisible = len(batch) > 1 and stage.group_by is None
     if divisible and any(sample.key in work.alone for sample in batch):
@@ -86,6 +94,8 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
             outcomes = list(returned) if hasattr(returned, "__iter__") else returned
         return broken_promise(stage, batch, outcomes) or outcomes
     except RAISED as error:
+        if is_device_lost(error):
+            raise DeviceLost(name, [sample.key for sample in batch], _words(error)) from error
         return failure_of(error)
 
 

@@ -12,13 +12,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.reduction import ForkingPickler
 from typing import Literal, TypeVar
 
 from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
-from shardprep.errors import ShardError, ShardprepError, StoreError, Unavailable
-from shardprep.runtime.call import RAISED
-from shardprep.runtime.journal import Journal
+from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError, Unavailable
+from shardprep.runtime.call import RAISED, DeviceLost
+from shardprep.runtime.journal import Call, Journal
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
 
@@ -30,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 T = TypeVar("T")
 R = TypeVar("R")
 
-Kind = Literal["unavailable", "store", "shard", "stage", "other"]
+Kind = Literal["unavailable", "store", "shard", "stage", "device", "other"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Problem:
     """`stage`: a stage could not be opened, so that no shard can be made."""
     message: str
     traceback: str
+    call: Call | None = None
+    """In which the device was lost."""
 
 
 class StageNotOpened(ShardprepError):
@@ -94,8 +97,20 @@ def attempt(function: Callable[[T], R], task: T, journal: str) -> R | Problem:
     try:
         return function(task)
     except RAISED as error:
-        words = str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
-        return Problem(_kind(error), words, traceback.format_exc())
+        if isinstance(error, DeviceLost):
+            return Problem("device", error.words, traceback.format_exc(), Call(error.stage, error.keys, 0.0, None))
+        return Problem(_kind(error), _words(error), traceback.format_exc())
+
+
+def check_sendable(task: object, step: str) -> None:
+    """Raise RecipeError where a task cannot be sent to a worker."""
+    try:
+        ForkingPickler.dumps(task)
+    except Exception as error:
+        raise RecipeError(
+            f"{step}: its stages cannot be sent to a worker ({error}). Define them at the top of a module or script, "
+            "with settings that pickle"
+        ) from error
 
 
 def work_on(task: ShardTask) -> ShardResult:
@@ -134,11 +149,14 @@ def _opened(stage: Stage, worker: Worker, journal: Journal) -> Process:
     except Unavailable:
         raise
     except RAISED as error:
-        words = str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
-        raise StageNotOpened(f"{name} could not be opened: {words}") from error
+        raise StageNotOpened(f"{name} could not be opened: {_words(error)}") from error
     if not callable(process):
         raise StageNotOpened(f"{name} could not be opened: `open` returned {type(process).__name__}, expected a function of a batch")
     return process
+
+
+def _words(error: BaseException) -> str:
+    return str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
 
 
 def _kind(error: BaseException) -> Kind:

@@ -74,6 +74,11 @@ class ShardWriter:
 
     def add(self, result: Result) -> None:
         """Write the members of one input sample's results and note its rows; what cannot be written fails."""
+        if again := next((out.row.key for out in result.outgoing if out.row.key in self._keys), None):
+            twice = Failed("duplicate-key", f"the key {again} came out twice; a stage that splits gives each child its own key")
+            self._inputs.append(_failed_input(result.row, twice, self._stage))
+            return
+        self._keys.update(out.row.key for out in result.outgoing)
         lost = {out.row.key: failure for out in result.outgoing if (failure := self._write(out))}
         if not lost:
             self._inputs.append(result.row)
@@ -106,9 +111,6 @@ class ShardWriter:
 
     def _write(self, out: Outgoing) -> Failed | None:
         """Write one row's members and note the row; return why that is impossible, where it is the sample's fault."""
-        key = out.row.key
-        if key in self._keys:
-            return Failed("duplicate-key", f"the key {key} came out twice; a stage that splits gives each child its own key")
         members = list(out.members)
         if self._task.is_base and out.row.fate == "kept":
             # In the form in which a ledger gives it back, so that a copied outcome has the same bytes.
@@ -117,7 +119,7 @@ class ShardWriter:
         for member in members:
             try:
                 with self._work.timed("write"):
-                    placed.append(self._place(key, member))
+                    placed.append(self._place(out.row.key, member))
             except SourceUnreadable as error:
                 return Failed("unreadable", str(error))
             except ShardError as error:
@@ -125,7 +127,6 @@ class ShardWriter:
                 if member.sha256 is not None:
                     raise
                 return Failed("not-packable", str(error))
-        self._keys.add(key)
         self._outputs.append(replace(out.row, members=tuple(placed)))
         return None
 

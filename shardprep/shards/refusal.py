@@ -60,11 +60,17 @@ def refusals(doing: str, folder: str | None = None) -> Iterator[None]:
 
 def _refusal(error: Exception, doing: str, folder: str | None) -> StoreError | Unavailable:
     code = _code(error)
-    if code in _UNREACHABLE or isinstance(error, _loaded(_CONNECTION_ERRORS)):
+    if code in _UNREACHABLE or (isinstance(error, _loaded(_CONNECTION_ERRORS)) and not _is_final(error)):
         return Unavailable(f"{doing}: the store does not answer ({_words(error)}). Check the network and the store")
     if code in _NEXT_STEP:
         return StoreError(f"{doing}: {_NEXT_STEP[code].format(free=_free(folder))} ({_words(error)})")
     return StoreError(f"{doing}: the store refuses ({_words(error)}). Check the path and the store's options")
+
+
+def _is_final(error: Exception) -> bool:
+    """Whether a web server refuses this one file, and not for the moment: 403 and the like."""
+    status = getattr(error, "status", None)
+    return isinstance(status, int) and 400 <= status < 500 and status not in (408, 425, 429)
 
 
 def _code(error: Exception) -> str:

@@ -13,7 +13,7 @@ import yaml
 from shardprep.api import open_set
 from tests.bench import alone
 from tests.bench.footage import ordinary_videos, own_videos
-from tests.bench.measure import command, compare, emptied, machine, take_turns, workplace
+from tests.bench.measure import command, compare, emptied, machine, take_turns, timed, workplace
 
 CRF, PRESET, THREADS, FILES_AT_A_TIME = 18, "veryfast", 1, 2
 OURS, THEIRS, ALONE = "shardprep", "scenedetect", "decode+detect+x264 alone"
@@ -32,6 +32,8 @@ def main() -> None:
     videos = own_videos(options.folder) if options.folder else ordinary_videos(options.quick)
     long_videos = own_videos(options.folder) if options.folder else ordinary_videos(options.quick, repeats=3)
     print(f"bench-cut: {len(videos)} videos, {FILES_AT_A_TIME} at a time, crf {CRF}, {PRESET}, {THREADS} thread of x264; {machine()}")
+    fixed = timed(lambda: ours(ordinary_videos(quick=True), emptied(place / "ours")))
+    print(f"of which a run takes {fixed.wall:.2f} s wall whatever it does: starting, importing, committing (measured on videos of 3 s)")
     turns = take_turns(
         {
             OURS: lambda: ours(videos, emptied(place / "ours")),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from shardprep.models.memory import is_out_of_memory
+from shardprep.models.memory import is_device_lost, is_out_of_memory
 
 
 def test_real_errors_of_torch_are_recognised():
@@ -36,3 +36,17 @@ def test_torch_is_not_imported_to_ask():
         "import sys; from shardprep.models.memory import is_out_of_memory as f; assert f(MemoryError()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("illegal memory access"), False),
+        (ValueError("CUDA error: device-side assert triggered"), False),
+    ],
+)
+def test_a_lost_device_is_recognised(error, is_lost):
+    assert is_device_lost(error) is is_lost

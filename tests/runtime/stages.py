@@ -13,7 +13,7 @@ from shardprep.core.blob import BytesBlob, read_blob
 from shardprep.core.frames import AllFrames, Frame, Frames, FramesWanted, PerSecond
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.sample import Sample, child_key
-from shardprep.core.stage import ColumnType, Map, Stage, Watcher
+from shardprep.core.stage import ColumnType, Filter, Map, Stage, Watcher
 
 BATCH: Mapping[str, ColumnType] = {"batch": "member", "scores.batch": "int64"}
 FRAMES: Mapping[str, ColumnType] = {"scores.frames": "int64"}
@@ -92,6 +92,22 @@ class SplitInTwo(Stage):
         halves = [data[: len(data) // 2], data[len(data) // 2 :]] if len(data) > 1 else []
         keys = [child_key(sample.key, index) for index in range(len(halves))]
         return [(key, Kept(replace(sample, key=key).with_member("mp4", BytesBlob(half)))) for key, half in zip(keys, halves, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropOdd(Filter):
+    """Drops every other sample, with frames or without."""
+
+    wants_frames: bool = False
+
+    @property
+    def frames(self) -> FramesWanted | None:
+        return FramesWanted(PerSecond(1)) if self.wants_frames else None
+
+    reads = ("source.name",)
+
+    def judge(self, sample: Sample) -> Dropped | None:
+        return Dropped("odd") if int(sample.get("source.name")[1:].split(".")[0]) % 2 else None
 
 
 @dataclass(frozen=True, kw_only=True)

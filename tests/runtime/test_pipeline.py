@@ -10,31 +10,17 @@ from dataclasses import dataclass
 import pytest
 
 from shardprep.core.blob import BytesBlob, read_blob
-from shardprep.core.frames import FramesWanted, PerSecond
+from shardprep.core.frames import AllFrames, Frame, FramesWanted, PerSecond
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Filter, Stage, Worker
+from shardprep.core.stage import Stage, Watcher, Worker
 from shardprep.errors import Unavailable
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
 from shardprep.runtime.task import WorkSettings
 from tests.runtime.conftest import Through
-from tests.runtime.stages import CountAlive, JoinPairs, Measure, SplitInTwo, TellBatch, WatchHash
-
-
-@dataclass(frozen=True, kw_only=True)
-class DropOdd(Filter):
-    """Drops every other sample, with frames or without."""
-
-    wants_frames: bool = False
-
-    @property
-    def frames(self) -> FramesWanted | None:
-        return FramesWanted(PerSecond(1)) if self.wants_frames else None
-
-    def judge(self, sample: Sample) -> Dropped | None:
-        return Dropped("odd") if int(sample.key[1:3]) % 2 else None
+from tests.runtime.stages import CountAlive, DropOdd, JoinPairs, Measure, SplitInTwo, TellBatch, WatchHash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,3 +159,43 @@ def test_a_group_joins_whatever_lies_between(through: Through) -> None:
         ("b2", Joined("b-joined")),
     ]
     assert [read_blob(item.sample.members["video"].blob) for item in items[:2]] == [b"a1a2", b"b1b2"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchBadly(Stage):
+    """Has a watcher that raises at k01, k03 and so on, and answers nonsense at k02."""
+
+    frames = FramesWanted(AllFrames(), colour="none")
+
+    def watch(self, sample: Sample) -> Watcher:
+        if sample.key == "k05":
+            raise ValueError("cannot watch this")
+        return _Bad(sample)
+
+
+class _Bad:
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+
+    def see(self, frame: Frame) -> None:
+        if int(self._sample.key[1:]) % 2:
+            raise ValueError(f"frame {frame.index} is too much")
+
+    def finish(self) -> Outcome:
+        return Kept(self._sample) if self._sample.key != "k02" else self._sample  # type: ignore[return-value]  # what the test is about
+
+
+def test_a_watcher_fails_its_own_stage_and_disturbs_no_other(through: Through, clips: list[Sample]) -> None:
+    items = through([WatchHash(), DropOdd(), WatchBadly()], clips[:7])
+    assert [item.outcome for item in items[:4]] == [
+        None,
+        Dropped("odd"),
+        Failed("wrong-outcomes", "watch_badly returned Sample for k02; a stage returns Kept, Dropped, Failed, Split or Joined"),
+        Dropped("odd"),
+    ]
+    assert all(item.sample.get("scores.hash") for item in items), "what the other watcher saw counts"
+    items = through([WatchHash(), WatchBadly()], clips[:7])
+    assert [(item.stage, item.outcome) for item in items if item.sample.key in ("k03", "k05")] == [
+        ("watch_badly", Failed("error", "ValueError: frame 0 is too much")),
+        ("watch_badly", Failed("error", "ValueError: cannot watch this")),
+    ]

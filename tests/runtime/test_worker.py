@@ -1,0 +1,106 @@
+"""The inside of a worker: stages opened once, and problems as text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from shardprep.core.stage import Process, Stage, Worker
+from shardprep.errors import MissingExtra, StoreError, Unavailable
+from shardprep.runtime.call import DeviceLost
+from shardprep.runtime.journal import Call, Journal, read_journal
+from shardprep.runtime.worker import OpenStages, Problem, StageNotOpened, attempt
+
+OPENED: list[str] = []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load(Stage):
+    """Notes that it is opened."""
+
+    weights_name: str = "a"
+
+    def open(self, worker: Worker) -> Process:
+        OPENED.append(f"{self.weights_name} on {worker.device}")
+        return self.process
+
+
+@pytest.fixture(autouse=True)
+def nothing_opened() -> None:
+    OPENED.clear()
+
+
+def test_stages_are_opened_once_and_let_go_where_others_come() -> None:
+    stages = OpenStages()
+    first = stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None))
+    assert stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None)) is first
+    assert OPENED == ["a on cpu", "b on cpu"]
+    stages.get([Load(weights_name="c")], Worker(), Journal(None))
+    assert OPENED == ["a on cpu", "b on cpu", "c on cpu"]
+    assert len(stages.processes) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fail(Stage):
+    """Cannot be opened at first."""
+
+    kind: str = "missing"
+
+    def open(self, worker: Worker) -> Process:
+        OPENED.append(self.kind)
+        if len(OPENED) > 1:
+            return self.process
+        raise {"missing": MissingExtra("fail", "torch", "models"), "down": Unavailable("hub down"), "key": KeyError("x")}[self.kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "words"),
+    [
+        ("missing", StageNotOpened, 'fail could not be opened: fail needs torch. Install it with: pip install "shardprep[models]"'),
+        ("key", StageNotOpened, "fail could not be opened: KeyError: 'x'"),
+        ("down", Unavailable, "hub down"),
+    ],
+)
+def test_a_stage_that_cannot_be_opened_is_opened_again_when_asked_again(kind: str, error: type[Exception], words: str) -> None:
+    stages = OpenStages()
+    with pytest.raises(error) as caught:
+        stages.get([Fail(kind=kind)], Worker(), Journal(None))
+    assert str(caught.value) == words
+    assert len(stages.get([Fail(kind=kind)], Worker(), Journal(None))) == 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenNothing(Stage):
+    """Forgets to return its process."""
+
+    def open(self, worker: Worker) -> Process:
+        return None  # type: ignore[return-value]  # what the test is about
+
+
+def test_open_returns_a_function() -> None:
+    with pytest.raises(StageNotOpened, match="open_nothing could not be opened: `open` returned NoneType, expected a function of a batch"):
+        OpenStages().get([OpenNothing()], Worker(), Journal(None))
+
+
+def test_an_attempt_answers_or_says_why_not(tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+
+    def refuse(task: object) -> None:
+        assert read_journal(journal).pid is not None, "whoever watches knows the process from the start"
+        raise task if isinstance(task, BaseException) else ValueError(task)
+
+    assert attempt(len, "task", journal) == 4
+    expected = {
+        Unavailable("down"): ("unavailable", "down", None),
+        StoreError("full"): ("store", "full", None),
+        DeviceLost("encode", ["a", "b"], "gone"): ("device", "gone", Call("encode", ("a", "b"), 0.0, None)),
+        SystemExit(2): ("other", "SystemExit: 2", None),
+        ValueError("x"): ("other", "ValueError: x", None),
+    }
+    for error, (kind, message, call) in expected.items():
+        problem = attempt(refuse, error, journal)
+        assert isinstance(problem, Problem)
+        assert (problem.kind, problem.message, problem.call) == (kind, message, call)
+        assert "in refuse" in problem.traceback
