@@ -140,7 +140,7 @@ def run_killed(house: House, output: Path, moments: random.Random, num_kills: in
     for killed in range(num_kills):
         process = begin(house, output, SETTINGS)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=moments.uniform(0, undisturbed.seconds))
+            process.wait(timeout=moments.uniform(0, 0.7 * undisturbed.seconds))
         if not kill(process):
             return killed
     finish(begin(house, output, SETTINGS))

@@ -86,6 +86,9 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
     if _has_infinity(value):
         problems.add(path, f"{what} is not finite; expected {expected(kind)}")
         return None
+    if isinstance(value, str) and (kind is str or str in get_args(kind)):
+        # Any text will do, also a path that is no UTF-8, which pydantic takes for no text.
+        return value
     try:
         text = json.dumps([value])
     except TypeError:

@@ -19,7 +19,7 @@ class SourceSpec:
     """Where videos come from, one of `videos`, `list` and `shards`, and how they are put into raw shards."""
 
     videos: str | None = None
-    """A folder, a glob (`videos/**/*.mp4`, braces too), one file, or a URL of any of them."""
+    """A folder, a glob (`videos/**/*.mp4`, braces too), one file, or a URL of any of them; hidden files are left out."""
     list: str | None = None
     """A CSV, TSV, JSON, JSONL or Parquet file with a row per video."""
     shards: str | tuple[str, ...] | None = None

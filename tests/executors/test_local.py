@@ -45,9 +45,9 @@ def test_several_samples_of_several_shards_that_kill_are_all_found() -> None:
 
 def test_all_of_a_group_fail_where_their_call_kills() -> None:
     # A stage that joins a group has all of it in one call, so it cannot be divided.
-    [answer] = run_all([Errand(shard="0", how="abort", at=("g",), keys=("g",))]).values()
+    [answer] = run_all([Errand(shard="0", how="abort", at=("g+h",), keys=("a", "g+h", "b"))]).values()
     assert isinstance(answer, Report)
-    assert set(answer.failed) == {"g"}
+    assert set(answer.failed) == {"g", "h"}
 
 
 @pytest.mark.parametrize("how", ["abort", "leave"])

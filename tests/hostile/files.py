@@ -152,12 +152,13 @@ def make_names(folder: Path) -> None:
 
 
 def make_links(folder: Path) -> None:
-    """Write links that lead in circles, nowhere, out of the folder and to a file that is there, and what is no file at all."""
+    """Write links that lead in circles, nowhere, out of the folder and to a file that is there, and what is hidden or no file at all."""
     (folder / "real.mp4").write_bytes(good())
     (folder / "alias.mp4").symlink_to("real.mp4")
     (folder / "loop").symlink_to(".")
     (folder / "up").symlink_to("..")
     (folder / "itself.mp4").symlink_to("itself.mp4")
     (folder / "nowhere.mp4").symlink_to("not-there.mp4")
+    (folder / ".hidden.mp4").write_bytes(good())
     (folder / "folder.mp4").mkdir()
     os.mkfifo(folder / "pipe.mp4")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from shardprep.core.blob import FileBlob, read_blob
+from shardprep.core.blob import BytesBlob, FileBlob, read_blob
 from shardprep.errors import ShardError
 from shardprep.shards.tar import index_tar
 from tests.shards.tars import END, headers, index, patched, write_tar
@@ -68,6 +68,35 @@ def test_what_is_hostile_is_refused_with_the_tar_and_the_member(case: str, forei
     data, words = HOSTILE[case]
     with pytest.raises(ShardError, match=rf"^some\.tar: .*({words})"):
         index(data, foreign=foreign)
+
+
+REFUSED_ALONE = {
+    "absolute name": headers("/etc/passwd.txt"),
+    "name with ..": headers("../x.mp4"),
+    "hard link": headers("b.mp4", b"", tarfile.LNKTYPE, linkname="a.mp4"),
+    "hard link with a size": patched(headers("b.mp4", b"", tarfile.LNKTYPE, linkname="a.mp4"), 124, b"00000010000\0"),
+    "symbolic link": headers("b.mp4", b"", tarfile.SYMTYPE, linkname="/etc/passwd"),
+    "device": headers("b.mp4", b"", tarfile.CHRTYPE),
+    "pipe": headers("b.mp4", b"", tarfile.FIFOTYPE),
+    "member twice": headers("a.mp4"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_ALONE)
+def test_a_source_is_read_on_past_a_member_that_is_refused(case: str) -> None:
+    data = GOOD + REFUSED_ALONE[case] + headers("z.mp4", b"last") + END
+    first, refused, last = index_tar(BytesBlob(data), name="some.tar", foreign=True, go_on=True)
+    assert (first.problem, last.problem, data[last.offset : last.offset + last.size]) == (None, None, b"last")
+    assert refused.problem is not None
+    assert refused.problem.startswith("some.tar: ")
+    with pytest.raises(ShardError, match="some.tar: "):
+        list(index_tar(BytesBlob(data), name="some.tar", foreign=True))
+
+
+@pytest.mark.parametrize("case", ["unknown type", "sparse file", "more than the file has", "half an end"])
+def test_what_cannot_be_stepped_over_ends_a_source(case: str) -> None:
+    with pytest.raises(ShardError, match=HOSTILE[case][1]):
+        list(index_tar(BytesBlob(HOSTILE[case][0]), name="some.tar", foreign=True, go_on=True))
 
 
 ONLY_IN_SOURCES = {

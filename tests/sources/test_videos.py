@@ -246,3 +246,13 @@ def test_groups_by_folder(tmp_path: Path) -> None:
     entries = list_source(SourceSpec(videos=str(tmp_path), group_by="folder"))
     assert [entry.group for entry in entries] == [".", "x", "x", "x/y"]
     assert list_source(SourceSpec(videos=str(tmp_path)))[0].group is None
+
+
+def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "notes.txt")
+    with pytest.raises(SourceError, match=r"gone\.mp4': there is no file .*gone\.mp4; check the path"):
+        list_source(SourceSpec(videos=str(tmp_path / "gone.mp4")))
+    with pytest.raises(SourceError, match=r"none of the 1 files there is a video or an image; known suffixes are avi"):
+        list_source(SourceSpec(videos=str(tmp_path / "notes.txt")))
+    both = list_source(SourceSpec(videos=str(tmp_path / "{a.mp4,gone.mp4,notes.txt}")))
+    assert [entry.failure.reason if entry.failure else None for entry in both] == [None, "missing-file", "unknown-suffix"]
