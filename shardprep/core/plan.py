@@ -106,6 +106,14 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
     return available
 
 
+def check_order(name: str, stages: Sequence[Stage]) -> None:
+    """Raise RecipeError where a pass both splits samples and joins them: an input row could not say what its sample became."""
+    splits = next((stage_name(stage) for stage in stages if stage.splits), None)
+    joins = next((stage_name(stage) for stage in stages if stage.group_by), None)
+    if splits and joins:
+        raise RecipeError(f"step {name}: {splits} splits samples and {joins} joins them; put each into a pass of its own")
+
+
 def nearest(name: str, known: Sequence[str], lead: str = "; did you mean") -> str:
     """Return a hint with the names most like `name`, or an empty string."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -6,7 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 
-from shardprep.core.plan import Available, check_pass, nearest
+from shardprep.core.plan import Available, check_order, check_pass, nearest
 from shardprep.core.stage import Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError
 from shardprep.gather.settings import Pack, Select
@@ -117,6 +117,10 @@ def _columns(recipe: Recipe) -> Iterator[Problem]:
             for place, stage in enumerate(step.stages):
                 yield from _stage(step.name, stage, there, (*path, place))
                 there = there.after(stage)
+            try:
+                check_order(step.name, step.stages)
+            except RecipeError as error:
+                yield path, str(error)
         else:
             yield from _gather(step, there, path)
         available[step.name] = there

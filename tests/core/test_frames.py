@@ -1,0 +1,67 @@
+"""Which frames a wish selects, against the rules as the reference systems state them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardprep.core.frames import AllFrames, Fractions, PerSecond, Stride, Times, crop_box, select_frames
+
+COUNTS = st.integers(1, 400)
+
+
+def evenly(count: int, fps: float = 25.0, start: float = 0.0) -> list[float]:
+    return [start + index / fps for index in range(count)]
+
+
+@given(COUNTS, st.floats(0, 1))
+def test_a_fraction_is_a_place_in_the_count(count: int, point: float) -> None:
+    (index,) = select_frames(Fractions((point,)), evenly(count))
+    assert index == min(int(point * count), count - 1)
+
+
+@given(COUNTS, st.sampled_from([1, 5, 17, 81]), st.integers(1, 4), st.integers(0, 3))
+def test_a_stride_is_lowered_before_a_video_is_refused(count: int, num_frames: int, stride: int, skip: int) -> None:
+    # The loop that OmniVideo runs: while N < F * s + skip, s is one less; none is left where s reaches 0.
+    step = stride
+    while step > 0 and count < num_frames * step + skip:
+        step -= 1
+    expected = [skip + k * step for k in range(num_frames)] if step > 0 else []
+    assert select_frames(Stride(num_frames, stride, skip), evenly(count)) == expected
+
+
+@pytest.mark.parametrize("start", [0.0, 1.075])
+def test_frames_per_second_go_by_time_not_by_index(start: float) -> None:
+    assert select_frames(PerSecond(5.0), evenly(26, 25.0, start)) == [0, 5, 10, 15, 20, 25]
+    uneven = [start, start + 0.1, start + 0.9, start + 1.0]
+    assert select_frames(PerSecond(2.0), uneven) == [0, 1, 3]
+
+
+def test_too_many_frames_per_second_are_spread_over_the_whole_video() -> None:
+    assert select_frames(PerSecond(25.0, max_frames=3), evenly(101)) == [0, 50, 100]
+    assert select_frames(PerSecond(25.0, max_frames=1), evenly(101)) == [0]
+
+
+def test_a_time_selects_the_frame_that_is_shown_then() -> None:
+    assert select_frames(Times((0.0, 0.05, 0.12, 9.0)), evenly(5)) == [0, 1, 3, 4]
+
+
+def test_a_video_without_frames_selects_none() -> None:
+    assert [select_frames(at, []) for at in (AllFrames(), Fractions((0.5,)), PerSecond(1.0), Stride(1), Times((0.0,)))] == [[]] * 5
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([(480, 832), (352, 640), (832, 480), (64, 64)]))
+def test_a_crop_lies_inside_and_touches_two_sides(height: int, width: int, target: tuple[int, int]) -> None:
+    top, left, crop_height, crop_width = crop_box(height, width, *target)
+    assert top >= 0
+    assert left >= 0
+    assert top + crop_height <= height
+    assert left + crop_width <= width
+    assert crop_height == height or crop_width == width
+
+
+def test_crops_of_the_reference_document() -> None:
+    assert crop_box(1080, 1920, 480, 832) == (0, 24, 1080, 1872)
+    assert crop_box(480, 854, 352, 640) == (6, 0, 469, 854)
+    assert crop_box(480, 640, 480, 832) == (56, 0, 369, 640)

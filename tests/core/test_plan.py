@@ -1,0 +1,97 @@
+"""The plan of a pass: what is decoded together, what is there after each stage, and what may not stand together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+
+from shardprep.core.frames import AllFrames, Fractions, FramesWanted
+from shardprep.core.plan import Available, PlannedPass, check_order, check_pass, nearest, watches
+from shardprep.core.stage import ColumnType, Stage, stage_name
+from shardprep.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measure(Stage):
+    column: str = "scores.a"
+    needs_column: str | None = None
+    sees_all: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return (self.needs_column,) if self.needs_column else ()
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {self.column: "double"}
+
+    @property
+    def frames(self) -> FramesWanted:
+        return FramesWanted(AllFrames() if self.sees_all else Fractions((0.5,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutUp(Stage):
+    splits = True
+    keeps = ("source",)
+    writes = {"video": "member", "clip.index": "int64"}  # noqa: RUF012  # read-only by contract
+    replaces = ("video",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinUp(Stage):
+    group_by = "source.name"
+
+
+def names(planned: PlannedPass) -> list[list[str]]:
+    return [[stage_name(stage) for stage in segment] for segment in planned.segments]
+
+
+def test_stages_of_a_pass_share_one_decode_up_to_a_split() -> None:
+    planned = PlannedPass("p", (Measure(), Measure(column="scores.b"), CutUp(), Measure(column="scores.c")))
+    assert names(planned) == [["measure", "measure", "cut_up"], ["measure"]]
+    assert planned.is_base
+
+
+def test_a_watcher_that_reads_what_its_segment_writes_starts_anew() -> None:
+    reader = Measure(column="scores.b", needs_column="scores.a", sees_all=True)
+    assert names(PlannedPass("p", (Measure(), reader))) == [["measure"], ["measure"]]
+    assert names(PlannedPass("p", (Measure(), Measure(column="scores.b", sees_all=True)))) == [["measure", "measure"]]
+    assert watches(reader)
+    assert not watches(Measure())
+
+
+def test_a_pass_reads_what_it_does_not_write_itself() -> None:
+    planned = PlannedPass(
+        "p", (Measure(), Measure(column="scores.b", needs_column="scores.a"), Measure(column="scores.c", needs_column="meta.x"))
+    )
+    assert "scores.a" not in planned.reads
+    assert {"video", "image", "meta.x"} <= set(planned.reads)
+    assert planned.adds == {"scores.a": "double", "scores.b": "double", "scores.c": "double"}
+    assert not planned.is_base
+
+
+def test_children_have_only_what_their_stage_lets_them_inherit() -> None:
+    there = check_pass("p", [Measure(), CutUp()], Available(frozenset({"video", "source.name"})))
+    assert there.names == {"video", "source.name", "clip.index"}
+    with pytest.raises(RecipeError, match=r"step q: measure reads scores\.a, which no earlier stage writes"):
+        check_pass("q", [Measure(column="scores.z", needs_column="scores.a")], there)
+
+
+def test_a_column_is_written_once() -> None:
+    with pytest.raises(RecipeError, match=r"writes scores\.a, which is there already"):
+        check_pass("p", [Measure(), Measure()], Available(frozenset({"video"})))
+
+
+def test_a_pass_does_not_both_split_and_join() -> None:
+    check_order("p", [CutUp(), Measure()])
+    check_order("p", [JoinUp(), Measure()])
+    with pytest.raises(RecipeError, match="step p: cut_up splits samples and join_up joins them; put each into a pass of its own"):
+        check_order("p", [CutUp(), JoinUp()])
+
+
+def test_the_nearest_name_is_offered() -> None:
+    assert nearest("treshold", ["threshold", "crf"]) == "; did you mean threshold"
+    assert nearest("xyz", ["threshold", "crf"]) == ""
