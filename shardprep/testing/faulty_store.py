@@ -99,7 +99,7 @@ class FaultyFileSystem(AbstractFileSystem):
     def _open(self, path: str, mode: str = "rb", **_: Any) -> Any:
         faults = self._reach(path)
         if mode != "rb":
-            raise NotImplementedError("faulty:// is written with pipe_file and put_file")
+            raise io.UnsupportedOperation("faulty:// is written with pipe_file and put_file")
         if any(fnmatch.fnmatchcase(path, pattern) for pattern in faults.unreadable):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
         return open(path, "rb")
