@@ -17,6 +17,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from scenedetect import AdaptiveDetector, FrameTimecode
 
+from shardprep.media.encode import reproducible_options
 from tests.bench.measure import Cost
 
 # scenedetect 0.7 compares frames whose long side is 256 px.
@@ -137,5 +138,7 @@ class _Clips:
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         stream.codec_context.time_base = frame.time_base
         stream.codec_context.thread_count = self._encoding.threads
-        stream.codec_context.options = {"crf": str(self._encoding.crf), "preset": self._encoding.preset}
+        # The same x264: without its AVX-512 code, whose bytes differ from run to run.
+        options = reproducible_options("libx264")
+        stream.codec_context.options = {"crf": str(self._encoding.crf), "preset": self._encoding.preset, **options}
         self._stream = stream

@@ -13,12 +13,13 @@ import numpy as np
 
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
-from shardprep.recipe.model import RAW, Pass, Recipe, RunSettings
+from shardprep.executors.local import default_workers
+from shardprep.recipe.model import RAW, Pass, Recipe
 from shardprep.sources.spec import SourceSpec
 from tests.bench.measure import compare, emptied, machine, take_turns, workplace
 from tests.bench.stages import RewriteVideo
 
-OURS, TARFILE = "a pass that rewrites", "tarfile, member by member"
+OURS, ALONE, TARFILE = "a pass that rewrites", "the same, one worker", "tarfile, member by member"
 
 
 @dataclass(frozen=True)
@@ -42,15 +43,24 @@ def main() -> None:
     size = QUICK if options.quick else FULL
     place = emptied(workplace("identity-quick" if options.quick else "identity"))
     total = size.num_files * size.file_bytes / 2**30
-    print(f"bench-identity: {size.num_files} members, {total:.2f} GiB, one process, fsync on both sides; {machine()}", flush=True)
+    print(
+        f"bench-identity: {size.num_files} members, {total:.2f} GiB, {default_workers(1)} workers and one, fsync on all sides; {machine()}",
+        flush=True,
+    )
     recipe = _recipe(place, size)
     run(recipe, RunOptions(until=RAW))
     tars = sorted((place / "out" / RAW).glob("*.tar"))
     turns = take_turns(
-        {OURS: lambda: _rewrite(recipe, place), TARFILE: lambda: _copy(tars, place / "copy")}, 1 if options.quick else options.rounds
+        {
+            OURS: lambda: _rewrite(recipe, place, default_workers(1)),
+            ALONE: lambda: _rewrite(recipe, place, 1),
+            TARFILE: lambda: _copy(tars, place / "copy"),
+        },
+        1 if options.quick else options.rounds,
     )
     _check(place)
     shutil.rmtree(place)
+    compare(turns, ALONE, {TARFILE: 1.3})
     _, found = compare(turns, OURS, {TARFILE: 1.3})
     print(f"ratio {found:.3f}")
 
@@ -63,12 +73,12 @@ def _recipe(place: Path, size: Size) -> Recipe:
         (place / "files" / f"{number:04d}.mp4").write_bytes(random.bytes(size.file_bytes))
     source = SourceSpec(videos=str(place / "files"), samples_per_shard=size.files_per_shard)
     steps = (Pass(name="same", stages=(RewriteVideo(),)),)
-    return Recipe(name="bench-identity", source=source, steps=steps, output=str(place / "out"), settings=RunSettings(workers=1))
+    return Recipe(name="bench-identity", source=source, steps=steps, output=str(place / "out"))
 
 
-def _rewrite(recipe: Recipe, place: Path) -> None:
+def _rewrite(recipe: Recipe, place: Path, num_workers: int) -> None:
     _settle(place / "out" / "same")
-    run(recipe)
+    run(recipe, RunOptions(workers=num_workers))
 
 
 def _copy(tars: list[Path], folder: Path) -> None:

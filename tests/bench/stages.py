@@ -13,7 +13,7 @@ from shardprep.core.stage import ColumnType, Map, Stage
 
 @dataclass(frozen=True, kw_only=True)
 class RewriteVideo(Map):
-    """Give back the same bytes as a new video: nothing known of them from before is used."""
+    """Give back the video as it is: whole samples are written anew."""
 
     replaces = ("video",)
     writes = {"video": "member"}  # noqa: RUF012  # a stage is frozen, and its declarations with it

@@ -6,7 +6,7 @@ import pytest
 
 from shardprep.core.blob import BytesBlob
 from shardprep.core.outcome import Dropped, Failed
-from shardprep.core.sample import Sample, child_key, flatten, merge_records, role_of
+from shardprep.core.sample import Member, Sample, child_key, flatten, merge_records, role_of
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,14 @@ def test_null_and_absent_columns_give_the_default() -> None:
 def test_a_member_takes_the_place_of_its_role() -> None:
     sample = Sample("a").with_member("mkv", BytesBlob(b"old")).with_member("mp4", BytesBlob(b"new"))
     assert [(role, member.suffix) for role, member in sample.members.items()] == [("video", "mp4")]
+
+
+def test_a_blob_given_back_keeps_what_is_known_of_it() -> None:
+    blob = BytesBlob(b"same")
+    sample = Sample("a", {}, {"video": Member("mp4", blob, 7, "ab")})
+    assert sample.with_member("mp4", blob).members["video"] == Member("mp4", blob, 7, "ab")
+    assert sample.with_member("mp4", BytesBlob(b"same")).members["video"].sha256 is None
+    assert sample.with_member("mkv", blob).members["video"].sha256 is None
 
 
 def test_records_merge_leaf_by_leaf() -> None:
