@@ -13,7 +13,7 @@ import yaml
 from shardprep.api import open_set
 from tests.bench import alone
 from tests.bench.footage import ordinary_videos, own_videos
-from tests.bench.measure import command, compare, emptied, machine, take_turns, timed, workplace
+from tests.bench.measure import claimed, command, compare, emptied, machine, take_turns, timed
 
 CRF, PRESET, THREADS, FILES_AT_A_TIME = 18, "veryfast", 1, 2
 OURS, THEIRS, ALONE = "shardprep", "scenedetect", "decode+detect+x264 alone"
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="small videos, once: shows that the program works, not how fast ours is")
     options = parser.parse_args()
-    place = workplace("cut-quick" if options.quick else "cut")
+    place = claimed("cut", options.quick)
     rounds = 1 if options.quick else options.rounds
     videos = own_videos(options.folder) if options.folder else ordinary_videos(options.quick)
     long_videos = own_videos(options.folder) if options.folder else ordinary_videos(options.quick, repeats=3)

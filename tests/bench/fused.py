@@ -27,7 +27,7 @@ from shardprep.stages.score_exposure import ScoreExposure
 from shardprep.stages.score_flow import ScoreFlow
 from shardprep.stages.score_sharpness import ScoreSharpness
 from tests.bench.footage import ordinary_videos
-from tests.bench.measure import Cost, compare, emptied, machine, take_turns, workplace
+from tests.bench.measure import Cost, claimed, compare, emptied, machine, take_turns
 from tests.bench.stages import ScoreColour
 
 SCORERS: tuple[Stage, ...] = (ScoreFlow(), ScoreSharpness(), ScoreExposure(), ScoreColour())
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="small videos, once: shows that the program works, not how fast ours is")
     options = parser.parse_args()
-    place = emptied(workplace("fused-quick" if options.quick else "fused"))
+    place = emptied(claimed("fused", options.quick))
     clips = Pass(name="clips", stages=(DetectScenes(), CutClips()))
     recipe = _recipe(place, ordinary_videos(options.quick), (clips,))
     run(recipe)

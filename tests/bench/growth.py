@@ -14,7 +14,7 @@ from shardprep.driver.run import run
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
-from tests.bench.measure import emptied, machine, workplace
+from tests.bench.measure import claimed, emptied, machine
 from tests.bench.resident import run_watched
 from tests.bench.stages import ScoreSize
 
@@ -47,7 +47,7 @@ def main() -> None:
         print(json.dumps(_run(options.one)))
         return
     base = 2 if options.quick else 120
-    place = workplace("growth-quick" if options.quick else "growth")
+    place = claimed("growth", options.quick)
     print(f"bench-growth: {', '.join(str(base * times) for times in TIMES)} samples of {FILE_BYTES} bytes, {WORKERS} workers; {machine()}")
     found = [_measured(base * times, emptied(place)) for times in TIMES]
     first, middle, last = found

@@ -16,7 +16,7 @@ from shardprep.driver.run import run
 from shardprep.executors.local import default_workers
 from shardprep.recipe.model import RAW, Pass, Recipe
 from shardprep.sources.spec import SourceSpec
-from tests.bench.measure import compare, emptied, machine, take_turns, workplace
+from tests.bench.measure import claimed, compare, emptied, machine, take_turns
 from tests.bench.stages import RewriteVideo
 
 OURS, ALONE, TARFILE = "a pass that rewrites", "the same, one worker", "tarfile, member by member"
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few small files, once: shows that the program works, not how fast ours is")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
-    place = emptied(workplace("identity-quick" if options.quick else "identity"))
+    place = emptied(claimed("identity", options.quick))
     total = size.num_files * size.file_bytes / 2**30
     print(
         f"bench-identity: {size.num_files} members, {total:.2f} GiB, {default_workers(1)} workers and one, fsync on all sides; {machine()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
@@ -34,6 +35,19 @@ def workplace(part: str) -> Path:
     folder = ROOT / "build" / "bench" / part
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def claimed(part: str, quick: bool) -> Path:
+    """Return the folder of one benchmark; unless it is the quick one, when no other runs, and others wait until this process ends."""
+    if quick:
+        return workplace(f"{part}-quick")
+    fd = os.open(workplace("") / "lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another benchmark is running; waiting for its end", flush=True)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    return workplace(part)
 
 
 def emptied(folder: Path) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.bench.footage import Footage, make
-from tests.bench.measure import emptied, machine, take_turns, workplace
+from tests.bench.measure import claimed, emptied, machine, take_turns, workplace
 from tests.bench.resident import Peaks, run_watched
 
 MEMORY_MIB = 2048
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small videos: shows that the program works, not how much ours takes")
     parser.add_argument("--preset", default="ultrafast", help="of x264; the default keeps it short, slower ones hold a few frames more")
     options = parser.parse_args()
-    place = workplace("memory-quick" if options.quick else "memory")
+    place = claimed("memory", options.quick)
     # Easy pictures: quick to make and to code. What is held in memory does not depend on what is in a picture.
     kind = {"seconds": 1, "height": 90, "width": 160} if options.quick else {"seconds": 20, "height": 1080, "width": 1920}
     videos = {
