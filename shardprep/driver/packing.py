@@ -16,7 +16,7 @@ from shardprep.gather.pack import PackTask
 from shardprep.gather.planning import PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Recipe
-from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
+from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name, shard_of
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
 
@@ -61,7 +61,7 @@ class Packing:
         except ShardError:
             return None
         except StoreError:
-            if MANIFEST_FILE in self._store.names():
+            if self._store.size(MANIFEST_FILE) is not None:
                 raise
             # Another run has begun to pack since the folder was listed.
             return None
@@ -113,14 +113,16 @@ class Packing:
         # In this order: a ledger that is listed had its tar before it.
         ledgers = self.ledgers.store.names()
         sizes = self._store.names()
-        todo = []
-        for shard, task in self._tasks.items():
-            name = str(ledger_name(shard, task.fingerprint))
-            if name in ledgers and self.ledgers.whole(name, sizes) is None:
+        whole = {
+            shard
+            for shard, task in self._tasks.items()
+            if (name := str(ledger_name(shard, task.fingerprint))) in ledgers and self.ledgers.whole(name, sizes)
+        }
+        todo = [task for shard, task in self._tasks.items() if shard not in whole]
+        # A tar has a plain name and is replaced, so no ledger of another content may stand beside it.
+        for name in ledgers:
+            if (shard := shard_of(name)) in self._tasks and shard not in whole:
                 self.ledgers.store.remove(name)
-            elif name in ledgers:
-                continue
-            todo.append(task)
         self.ledgers.save_digests()
         return todo
 

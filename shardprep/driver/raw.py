@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
+from shardprep.driver.identity import shard_fingerprint
 from shardprep.driver.state import StepState
 from shardprep.errors import ShardError, StoreError
 from shardprep.recipe.model import RAW, Recipe
@@ -49,8 +50,10 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
         parents=(),
         shards=tuple(assigned),
     )
-    inputs = {shard: [entry.identity() for entry in entries] for shard, entries in assigned.items()}
-    state = StepState(RAW, ShardSet(store, info), was, (), inputs)
+    fingerprints = {
+        shard: shard_fingerprint(info.step_fingerprint, [entry.identity() for entry in entries]) for shard, entries in assigned.items()
+    }
+    state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
     return RawState(state, assigned)
 

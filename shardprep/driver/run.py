@@ -132,6 +132,7 @@ class _Run:
             reads=(),
             settings=work_settings(self.recipe),
             storage_options=self.recipe.settings.storage_options,
+            earlier=todo.earlier,
             retry=todo.retry,
             reuse=self.options.reuse,
         )

@@ -16,7 +16,7 @@ from shardprep.gather.settings import Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.join import Chain, chain_of
-from shardprep.shards.names import LedgerName, parse_ledger_name
+from shardprep.shards.names import parse_ledger_name, shard_of
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info
 from shardprep.shards.store import Store
 
@@ -27,6 +27,8 @@ class Todo:
 
     fingerprint: str
     why: Literal["new", "stale", "damaged", "retry"]
+    earlier: tuple[str, ...] = ()
+    """The shard's ledgers and tars that stand so far."""
     retry: int = 0
     """Number in the ledger's name, above those that stand: a name is never used twice, not for a damaged ledger either."""
 
@@ -41,8 +43,8 @@ class StepState:
     """What `set.json` says so far."""
     ancestors: tuple[StepState, ...]
     """The sets whose join the step reads, base first; empty for the source."""
-    inputs_of: Mapping[str, Any]
-    """What goes into each shard's fingerprint; None where an input shard is still to be made."""
+    fingerprints: Mapping[str, str | None]
+    """What each shard's ledger is to be named by; None where an input shard is still to be made."""
     seen: dict[str, Committed] = field(default_factory=dict)
     """Valid ledgers as `refresh` found them."""
     todo: dict[str, Todo] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class StepState:
     @property
     def follows(self) -> list[str]:
         """Shards whose inputs are still to be made."""
-        return [shard for shard, inputs in self.inputs_of.items() if inputs is None]
+        return [shard for shard, fingerprint in self.fingerprints.items() if fingerprint is None]
 
     @cached_property
     def joined(self) -> tuple[StepState, ...]:
@@ -64,25 +66,27 @@ class StepState:
     def refresh(self, retry: bool) -> None:
         """Find out which shards are there, from the names and sizes in the folder."""
         sizes = self.set.store.names()
-        by_shard: dict[str, list[LedgerName]] = {}
-        for name in filter(None, map(parse_ledger_name, sizes)):
-            by_shard.setdefault(name.shard, []).append(name)
-        for shard, inputs in self.inputs_of.items():
-            if inputs is None:
+        by_shard: dict[str, list[str]] = {}
+        for name in sizes:
+            if shard := shard_of(name):
+                by_shard.setdefault(shard, []).append(name)
+        for shard, fingerprint in self.fingerprints.items():
+            if fingerprint is None:
                 continue
-            fingerprint = shard_fingerprint(self.info.step_fingerprint, inputs)
-            own = [name for name in by_shard.get(shard, ()) if name.fingerprint == fingerprint[:8]]
+            earlier = tuple(by_shard.get(shard, ()))
+            ledgers = list(filter(None, map(parse_ledger_name, earlier)))
+            own = [name for name in ledgers if name.fingerprint == fingerprint[:8]]
             if not own:
-                self.todo[shard] = Todo(fingerprint, "stale" if shard in by_shard else "new")
+                self.todo[shard] = Todo(fingerprint, "stale" if ledgers else "new", earlier)
                 continue
             newest = max(own, key=lambda name: name.retry)
             committed = self.set.whole(str(newest), sizes)
             if committed is None or committed.fingerprint != fingerprint:
-                self.todo[shard] = Todo(fingerprint, "damaged", newest.retry + 1)
+                self.todo[shard] = Todo(fingerprint, "damaged", earlier, newest.retry + 1)
                 continue
             self.seen[shard] = committed
             if retry and _num_failed(committed):
-                self.todo[shard] = Todo(fingerprint, "retry", newest.retry + 1)
+                self.todo[shard] = Todo(fingerprint, "retry", earlier, newest.retry + 1)
 
     def made(self, shard: str, committed: Committed) -> None:
         """Take note of a shard that was just committed."""
@@ -144,11 +148,12 @@ def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bo
     )
     inputs: dict[str, Any] = {shard: parent.digests(shard) for shard in shards}
     if isinstance(step, Gather) and isinstance(step.does, Select) and step.does.is_global:
-        whole = None if None in inputs.values() else inputs
+        whole = None if None in inputs.values() else digest(inputs)
         inputs = {shard: whole and [shard, whole] for shard in shards}
+    fingerprints = {shard: None if read is None else shard_fingerprint(info.step_fingerprint, read) for shard, read in inputs.items()}
     was = read_info(store)
     check_kind(store, was, packs=False)
-    state = StepState(step.name, ShardSet(store, info), was, ancestors, inputs)
+    state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints)
     state.refresh(retry)
     return state
 

@@ -39,7 +39,7 @@ def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list
 
 def _without_set_file(output: Store) -> Iterator[Problem]:
     """Yield the folders of an output that hold shards and nothing that says of what."""
-    if SET_FILE in output.names():
+    if output.size(SET_FILE) is not None:
         return
     files = [file.name.split("/") for file in output.walk() if file.name.count("/") == 1]
     sets = {folder for folder, name in files if name == SET_FILE}
@@ -68,7 +68,7 @@ def _clean_packed(store: Store) -> list[str]:
 def sets_below(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
     """Return the sets at a URL: itself, or the folders directly below an output, in the order of their making where known."""
     store = Store(url, storage_options)
-    if SET_FILE in store.names():
+    if store.size(SET_FILE) is not None:
         return [store.url]
     folders = sorted({file.name.split("/")[0] for file in store.walk() if file.name.count("/") == 1 and file.name.endswith(f"/{SET_FILE}")})
     if not folders:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -128,7 +129,7 @@ class LocalExecutor:
 
     def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
         """Begin to fetch what the next tasks read, one for each worker."""
-        for job in list(jobs)[: len(self._in_use)]:
+        for job in islice(jobs, len(self._in_use)):
             if job.remote and job.fetched is None:
                 job.fetched = self._fetcher.begin(job.remote)
 

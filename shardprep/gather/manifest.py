@@ -74,7 +74,7 @@ class Contents:
 
 def read_manifest(store: Store) -> Manifest | None:
     """Return the manifest, or None where there is none."""
-    if MANIFEST_FILE not in store.names():
+    if store.size(MANIFEST_FILE) is None:
         return None
     try:
         values = json.loads(store.read(MANIFEST_FILE))

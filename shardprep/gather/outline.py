@@ -128,9 +128,9 @@ def outline_shard(task: OutlineTask) -> Outline:
 def _lines_there(store: Store, name: str) -> list[bytes] | None:
     """Return the lines of a file of rows, or None where there is none."""
     try:
-        return store.read(name).splitlines(keepends=True) if name in store.names() else None
+        return store.read(name).splitlines(keepends=True) if store.size(name) is not None else None
     except StoreError:
-        if name in store.names():
+        if store.size(name) is not None:
             raise
         # Another run that packs the same has come to its end, and taken it away.
         return None

@@ -31,7 +31,7 @@ from shardprep.shards.ledger import (
     read_footer,
     shard_digest,
 )
-from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
+from shardprep.shards.names import LEDGERS, ledger_name
 from shardprep.shards.packed_record import pack_record
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
@@ -99,20 +99,16 @@ def _standing(task: PackTask, store: Store) -> PackedShard | None:
     """Return the shard where it is there already."""
     ledgers = store.at(LEDGERS)
     name = str(ledger_name(task.shard, task.fingerprint))
-    if name not in ledgers.names():
+    if ledgers.size(name) is None:
         return None
     footer = read_footer(ledgers.blob(name), f"{ledgers.url}/{name}")
-    if footer.tar is None or store.names().get(footer.tar.name) != footer.tar.size:
+    if footer.tar is None or store.size(footer.tar.name) != footer.tar.size:
         return None
     return PackedShard(shard=task.shard, committed=Committed.from_footer(name, footer), worked_on=0, adopted=True)
 
 
 def _write(task: PackTask, store: Store) -> PackedShard:
     ledgers = store.at(LEDGERS)
-    # The tar has a plain name and is replaced, so no ledger of another content may stand beside it.
-    for name in ledgers.names():
-        if (parsed := parse_ledger_name(name)) and parsed.shard == task.shard and parsed.fingerprint != task.fingerprint[:8]:
-            ledgers.remove(name)
     tars = [Store(url, task.storage_options) for url in task.tars]
     rows: list[OutputRow] = []
     with store.create() as file:

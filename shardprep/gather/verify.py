@@ -124,7 +124,7 @@ def _totals(store: Store, manifest: Manifest, shards: list[Contents]) -> Iterato
 def _index(store: Store, manifest: Manifest, shards: list[Contents]) -> Iterator[Problem]:
     """The index has a row group per shard with what the shard's ledger says."""
     where = f"{store.url}/{INDEX_FILE}"
-    if INDEX_FILE not in store.names():
+    if store.size(INDEX_FILE) is None:
         yield Problem(where, "it is missing", _REMEDY)
         return
     blob = store.blob(INDEX_FILE)

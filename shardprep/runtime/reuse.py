@@ -54,7 +54,7 @@ def find_earlier(task: ShardTask, store: Store) -> Earlier:
     """
     if not task.reuse:
         return Earlier()
-    footers = {name: footer for name, footer in _footers(task.shard, store).items() if footer.step_fingerprint == task.step_fingerprint}
+    footers = {name: footer for name, footer in _footers(task, store).items() if footer.step_fingerprint == task.step_fingerprint}
     own = [name for name, footer in footers.items() if footer.fingerprint == task.fingerprint]
     newest = max(own or footers, key=_retry, default=None)
     if newest is None:
@@ -76,24 +76,20 @@ def sample_digest(sample: Sample, reads: tuple[str, ...], is_base: bool) -> str:
     return digest([sample.key, comparable(columns), members])
 
 
-def _footers(shard: str, store: Store) -> dict[str, Footer]:
+def _footers(task: ShardTask, store: Store) -> dict[str, Footer]:
     """Return the footers of the shard's whole ledgers by file name."""
-    sizes = store.names()
     found = {}
-    for name in sizes:
-        parsed = parse_ledger_name(name)
-        if parsed is None or parsed.shard != shard:
-            continue
+    for name in filter(parse_ledger_name, task.earlier):
         try:
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
         except ShardError:
             continue
         except StoreError:
-            if name in store.names():
+            if store.size(name) is not None:
                 raise
             # Another run has put a newer one in its place since it was listed.
             continue
-        if footer.tar is None or sizes.get(footer.tar.name) == footer.tar.size:
+        if footer.tar is None or store.size(footer.tar.name) == footer.tar.size:
             found[name] = footer
     return found
 

@@ -55,6 +55,8 @@ class ShardTask:
     """Options of the file system that holds the sets."""
     source_options: Mapping[str, Any] | None = None
     """Options of the file system that holds the sources."""
+    earlier: tuple[str, ...] = ()
+    """The shard's ledgers and tars that lay in the set when the step began: what is used again, and removed in the end."""
     retry: int = 0
     """Number in the ledger's name: 0 for the first, 1 for the first retry."""
     reuse: bool = True

@@ -30,7 +30,7 @@ from shardprep.shards.ledger import (
     shard_digest,
     without_nulls,
 )
-from shardprep.shards.names import LedgerName, ledger_name, parse_ledger_name, shard_of_tar, tar_name
+from shardprep.shards.names import ledger_name, parse_ledger_name, tar_name
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
@@ -97,16 +97,17 @@ class ShardWriter:
         task, store = self._task, self._store
         tar = self._commit_tar()
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
-        others = [other for other in store.names() if (parsed := parse_ledger_name(other)) and parsed.shard == task.shard]
-        footer = self._footer(tar, num_reused, others)
+        footer = self._footer(tar, num_reused)
         mine = store.create_bytes(name, encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds))
         if not mine:
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
-        elif tar is not None and tar.name not in store.names():
+        elif tar is not None and store.size(tar.name) is None:
             # Another run took it for a leftover before this ledger said that it is none.
             store.remove(name)
             raise Unavailable(f"{store.url}/{tar.name} vanished before its ledger was written: another run uses this output")
-        self._remove_superseded(footer.tar.name if footer.tar else None, name)
+        # Nothing reads them any more, now that the new ledger stands; what came meanwhile goes when the step is done.
+        for superseded in {*task.earlier, *([tar.name] if tar else [])} - {name, footer.tar.name if footer.tar else None}:
+            store.remove(superseded)
         return Committed.from_footer(name, footer), not mine
 
     def _write(self, out: Outgoing) -> Failed | None:
@@ -148,7 +149,7 @@ class ShardWriter:
             self._file.commit(name, replace=True)
         return TarRef(name=name, sha256=done.sha256, size=done.size)
 
-    def _footer(self, tar: TarRef | None, num_reused: int, others: list[str]) -> Footer:
+    def _footer(self, tar: TarRef | None, num_reused: int) -> Footer:
         task = self._task
         return Footer(
             step=task.step,
@@ -164,22 +165,14 @@ class ShardWriter:
             reused=num_reused,
             halved=self._work.halved,
             versions=library_versions(),
-            supersedes=tuple(sorted(others)),
+            supersedes=tuple(sorted(name for name in task.earlier if parse_ledger_name(name))),
         )
-
-    def _remove_superseded(self, tar: str | None, ledger: str) -> None:
-        """Remove the shard's other ledgers and tars: nothing reads them any more, now that the new ledger stands."""
-        for name in self._store.names():
-            parsed: LedgerName | None = parse_ledger_name(name)
-            of_shard = parsed.shard if parsed else shard_of_tar(name)
-            if of_shard == self._task.shard and name not in (tar, ledger):
-                self._store.remove(name)
 
 
 def find_standing(task: ShardTask, store: Store) -> Committed | None:
     """Return the shard where it is made already: another run on the same output was first."""
     name = str(ledger_name(task.shard, task.fingerprint, task.retry))
-    if name not in store.names():
+    if store.size(name) is None:
         return None
     footer = read_footer(store.blob(name), f"{store.url}/{name}")
     return Committed.from_footer(name, footer) if footer.fingerprint == task.fingerprint else None

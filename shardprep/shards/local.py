@@ -69,6 +69,14 @@ class LocalFolder:
                 found.update((file.name, file.size) for file in _stored(entry.name, entry) if file.version != ABSENT)
         return dict(sorted(found.items()))
 
+    def size(self, name: str) -> int | None:
+        """Return the size of a regular file, or None where there is none of this name."""
+        try:
+            info = os.stat(self.path(name))
+        except FileNotFoundError:
+            return None
+        return info.st_size if stat.S_ISREG(info.st_mode) else None
+
     def walk(self) -> Iterator[StoredFile]:
         """Yield the regular files of the tree, sorted by name; a folder reached twice counts where no link leads to it."""
         if not os.path.isdir(self.root):

@@ -47,7 +47,7 @@ def tar_name(shard: str, sha256: str) -> str:
     return f"{shard}-{sha256[:12]}.tar"
 
 
-def shard_of_tar(name: str) -> str | None:
-    """Return the shard that a tar's name belongs to, or None where it is another file."""
-    match = _TAR.fullmatch(name)
+def shard_of(name: str) -> str | None:
+    """Return the shard that a ledger or a tar belongs to, or None where it is another file."""
+    match = _LEDGER.fullmatch(name) or _TAR.fullmatch(name)
     return match["shard"] if match else None

@@ -65,9 +65,14 @@ class RemoteFolder:
     def read(self, name: str) -> bytes:
         return bytes(self._fs.cat_file(self.path(name)))
 
-    def size(self, name: str) -> int:
+    def size(self, name: str) -> int | None:
+        """Return the size of a file, or None where there is none of this name."""
         self._fs.invalidate_cache(self._root)
-        return int(self._fs.info(self.path(name))["size"])
+        try:
+            info = self._fs.info(self.path(name))
+        except FileNotFoundError:
+            return None
+        return int(info["size"] or 0) if info["type"] == "file" else None
 
     def blob(self, name: str, offset: int, size: int) -> RangeBlob:
         return RangeBlob(self._fs, self.path(name), offset, size)

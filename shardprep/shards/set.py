@@ -10,7 +10,7 @@ from typing import Any, Literal
 from shardprep.core.fingerprint import FORMAT_VERSION
 from shardprep.errors import IncompleteSet, ShardError, StoreError
 from shardprep.shards.ledger import Footer, Ledger, read_footer, read_ledger
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, parse_ledger_name, shard_of_tar
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, parse_ledger_name, shard_of
 from shardprep.shards.store import Store
 
 SetKind = Literal["base", "sidecar", "packed"]
@@ -96,7 +96,7 @@ class ShardSet:
         except ShardError:
             return None
         except StoreError:
-            if name in self.store.names():
+            if self.store.size(name) is not None:
                 raise
             # Another run has put a newer one in its place since it was listed.
             return None
@@ -183,8 +183,7 @@ class ShardSet:
         retried = {
             parsed.shard for parsed in ledgers.values() if parsed.retry > latest.get((parsed.shard, parsed.fingerprint), parsed.retry)
         }
-        shards = {name: ledgers[name].shard if name in ledgers else shard_of_tar(name) for name in names}
-        unneeded = [name for name, shard in shards.items() if shard and name not in needed and shard not in retried]
+        unneeded = [name for name in names if (shard := shard_of(name)) and name not in needed and shard not in retried]
         if unneeded and read_info(self.store) == self.info:
             for name in unneeded:
                 self.store.remove(name)
@@ -194,7 +193,7 @@ class ShardSet:
 
 def read_info(store: Store) -> SetInfo | None:
     """Read `set.json`, or return None where there is none."""
-    if SET_FILE not in store.names():
+    if store.size(SET_FILE) is None:
         return None
     try:
         values = json.loads(store.read(SET_FILE))

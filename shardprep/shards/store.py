@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -111,6 +112,11 @@ class Store:
         with refusals(f"listing {self.url}"):
             return self._folder.names()
 
+    def size(self, name: str) -> int | None:
+        """Return a file's size in bytes, or None where there is no such file."""
+        with refusals(f"looking for {self.url}/{name}"):
+            return self._folder.size(_checked(name, self.url))
+
     def walk(self) -> Iterator[StoredFile]:
         """Yield all files below the folder, names relative with `/`, sorted.
 
@@ -131,10 +137,13 @@ class Store:
         """Return a byte range of a file, up to its end where no size is given; nothing is read before it is opened."""
         checked = _checked(name, self.url)
         with self._reading(name):
+            if size is None:
+                if (whole := self._folder.size(checked)) is None:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+                size = max(0, whole - offset)
             if isinstance(self._folder, LocalFolder):
-                path = self._folder.path(checked)
-                return FileBlob(path, offset, size if size is not None else max(0, os.stat(path).st_size - offset))
-            return self._folder.blob(checked, offset, size if size is not None else max(0, self._folder.size(checked) - offset))
+                return FileBlob(self._folder.path(checked), offset, size)
+            return self._folder.blob(checked, offset, size)
 
     def path(self, name: str) -> Path | None:
         """Return a file's local path, or None on a remote store."""

@@ -113,7 +113,7 @@ def _rows(ledger: Ledger, where: str) -> Iterator[Problem]:
 
 
 def _verify_tar(tars: Store, ledger: Ledger, ref: TarRef, where: str) -> Iterator[Problem]:
-    if ref.name not in tars.names():
+    if tars.size(ref.name) is None:
         yield Problem(where, f"its tar {ref.name} is missing", RUN_AGAIN)
         return
     tar = tars.blob(ref.name)
