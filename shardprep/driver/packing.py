@@ -113,16 +113,17 @@ class Packing:
         # In this order: a ledger that is listed had its tar before it.
         ledgers = self.ledgers.store.names()
         sizes = self._store.names()
-        whole = {
-            shard
-            for shard, task in self._tasks.items()
-            if (name := str(ledger_name(shard, task.fingerprint))) in ledgers and self.ledgers.whole(name, sizes)
-        }
-        todo = [task for shard, task in self._tasks.items() if shard not in whole]
-        # A tar has a plain name and is replaced, so no ledger of another content may stand beside it.
+        earlier: dict[str | None, set[str]] = {}
         for name in ledgers:
-            if (shard := shard_of(name)) in self._tasks and shard not in whole:
+            earlier.setdefault(shard_of(name), set()).add(name)
+        todo = []
+        for shard, task in self._tasks.items():
+            name = str(ledger_name(shard, task.fingerprint))
+            if name in ledgers and self.ledgers.whole(name, sizes) is None:
                 self.ledgers.store.remove(name)
+            elif name in ledgers:
+                continue
+            todo.append(replace(task, earlier=tuple(sorted(earlier.get(shard, set()) - {name}))))
         self.ledgers.save_digests()
         return todo
 

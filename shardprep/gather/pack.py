@@ -55,6 +55,8 @@ class PackTask:
     """The folders of the tars of the sets that are joined, base first."""
     inputs: tuple[InputRef, ...]
     """The shards that samples are taken from."""
+    earlier: tuple[str, ...] = ()
+    """Ledgers of other contents that the shard had when the step began."""
     storage_options: Mapping[str, Any] | None = None
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     alone: frozenset[str] = frozenset()
@@ -109,6 +111,9 @@ def _standing(task: PackTask, store: Store) -> PackedShard | None:
 
 def _write(task: PackTask, store: Store) -> PackedShard:
     ledgers = store.at(LEDGERS)
+    # The tar has a plain name and is replaced, so no ledger of another content may stand beside it.
+    for name in task.earlier:
+        ledgers.remove(name)
     tars = [Store(url, task.storage_options) for url in task.tars]
     rows: list[OutputRow] = []
     with store.create() as file:

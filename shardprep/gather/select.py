@@ -35,39 +35,71 @@ def select_shards(
 
     Only the columns that the selection names are read, and only ledgers.
     """
-    columns = columns_read(select)
+    selection = Selection(select)
     if not select.is_global:
         for task in tasks:
-            table = chain_table(task.chain, storage_options, columns)
-            yield write_selection(task, table["key"].to_pylist(), decide(select, table))
+            table = chain_table(task.chain, storage_options, selection.columns)
+            yield write_selection(task, table["key"].to_pylist(), selection.decide(table))
     elif tasks:
-        tables = {shard: chain_table(chain, storage_options, columns) for shard, chain in chains.items()}
-        decisions = decide(select, concat(tables.values()))
+        tables = {shard: chain_table(chain, storage_options, selection.columns) for shard, chain in chains.items()}
+        decisions = selection.decide(concat(tables.values()))
         for task in tasks:
             yield write_selection(task, tables[task.shard]["key"].to_pylist(), decisions)
 
 
-def columns_read(select: Select) -> tuple[str, ...]:
-    """Return the dotted names of the columns that the selection names."""
-    return (*Query(select.where).columns, *(".".join(path) for path in _order_paths(select)))
+class Selection:
+    """A selection whose expression is parsed once, however many shards it decides on."""
 
+    def __init__(self, select: Select) -> None:
+        self._select = select
+        self._query = Query(select.where)
+        self._order: Sequence[Path] = () if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
 
-def decide(select: Select, table: pa.Table) -> Decisions:
-    """Return the decision on every row of a table of `key` and columns; a column that the table lacks is null.
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The dotted names of the columns that the selection names."""
+        return (*self._query.columns, *(".".join(path) for path in self._order))
 
-    All samples of a set are needed where `select.is_global`. The order of the rows does not matter.
-    """
-    keys: list[str] = table["key"].to_pylist()
-    query = Query(select.where)
-    answers = query.filter(_with_columns(table, [tuple(name.split(".")) for name in query.columns]))
-    unknown = Dropped("unknown", f"{select.where!r} is null: a column that it reads has no value")
-    refused = Dropped("where", select.where)
-    decisions = {key: None if answer else unknown if answer is None else refused for key, answer in zip(keys, answers, strict=True)}
-    kept = sorted(key for key, dropped in decisions.items() if dropped is None)
-    for dropped, chosen in _thinned(select, kept, table):
-        decisions |= dict.fromkeys(set(kept) - set(chosen), dropped)
-        kept = chosen
-    return decisions
+    def decide(self, table: pa.Table) -> Decisions:
+        """Return the decision on every row of a table of `key` and columns; a column that the table lacks is null.
+
+        All samples of a set are needed where `Select.is_global`. The order of the rows does not matter.
+        """
+        where = self._select.where
+        keys: list[str] = table["key"].to_pylist()
+        answers = self._query.filter(_with_columns(table, [tuple(name.split(".")) for name in self._query.columns]))
+        unknown = Dropped("unknown", f"{where!r} is null: a column that it reads has no value")
+        refused = Dropped("where", where)
+        decisions = {key: None if answer else unknown if answer is None else refused for key, answer in zip(keys, answers, strict=True)}
+        kept = sorted(key for key, dropped in decisions.items() if dropped is None)
+        for dropped, chosen in self._thinned(kept, table):
+            decisions |= dict.fromkeys(set(kept) - set(chosen), dropped)
+            kept = chosen
+        return decisions
+
+    def _thinned(self, kept: list[str], table: pa.Table) -> Iterator[tuple[Dropped, list[str]]]:
+        """Yield why samples go and the keys that stay, after the draw and after the limit; `kept` is sorted."""
+        select = self._select
+        if select.sample is not None:
+            share = isinstance(select.sample, float)
+            drawn = f"{select.sample:.6g} of the samples" if share else f"{select.sample} samples"
+            if share:
+                kept = [key for key in kept if _draw(select.seed, key) < select.sample]
+            else:
+                kept = sorted(sorted(kept, key=lambda key: _draw(select.seed, key))[: int(select.sample)])
+            yield Dropped("not-drawn", f"the draw of {drawn} (seed {select.seed}) left it out"), kept
+        if select.limit is not None:
+            detail = f"it comes after the first {select.limit} by {select.sort or 'key'}"
+            yield Dropped("over-limit", detail), self._first(kept, table)
+
+    def _first(self, kept: list[str], table: pa.Table) -> list[str]:
+        select = self._select
+        if select.sort is None or not kept:
+            return kept[: select.limit]
+        rows = _with_columns(table, [("key",), *self._order])
+        chosen = set(kept)
+        rows = rows.filter(pa.array([key in chosen for key in rows["key"].to_pylist()], pa.bool_())).sort_by("key")
+        return sorted(run_query(rows, select=["key"], order_by=select.sort, limit=select.limit)["key"].to_pylist())
 
 
 def write_selection(task: ShardTask, keys: Sequence[str], decisions: Decisions) -> ShardResult:
@@ -84,36 +116,6 @@ def write_selection(task: ShardTask, keys: Sequence[str], decisions: Decisions) 
                 writer.add(Result(row_in, ()))
         committed, adopted = writer.commit(num_reused=0)
     return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(keys), seconds={})
-
-
-def _thinned(select: Select, kept: list[str], table: pa.Table) -> Iterator[tuple[Dropped, list[str]]]:
-    """Yield why samples go and the keys that stay, after the draw and after the limit; `kept` is sorted."""
-    if select.sample is not None:
-        share = isinstance(select.sample, float)
-        detail = (
-            f"the draw of {f'{select.sample:.6g} of the samples' if share else f'{select.sample} samples'} (seed {select.seed}) left it out"
-        )
-        if share:
-            kept = [key for key in kept if _draw(select.seed, key) < select.sample]
-        else:
-            kept = sorted(sorted(kept, key=lambda key: _draw(select.seed, key))[: int(select.sample)])
-        yield Dropped("not-drawn", detail), kept
-    if select.limit is not None:
-        detail = f"it comes after the first {select.limit} by {select.sort or 'key'}"
-        yield Dropped("over-limit", detail), _first(select, kept, table)
-
-
-def _first(select: Select, kept: list[str], table: pa.Table) -> list[str]:
-    if select.sort is None or not kept:
-        return kept[: select.limit]
-    rows = _with_columns(table, [("key",), *_order_paths(select)])
-    chosen = set(kept)
-    rows = rows.filter(pa.array([key in chosen for key in rows["key"].to_pylist()], pa.bool_())).sort_by("key")
-    return sorted(run_query(rows, select=["key"], order_by=select.sort, limit=select.limit)["key"].to_pylist())
-
-
-def _order_paths(select: Select) -> Sequence[Path]:
-    return () if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
 
 
 def _with_columns(table: pa.Table, paths: Sequence[Path]) -> pa.Table:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from shardprep.core.sample import Record
 from shardprep.sources.captions import clean_text
 
 _INT64 = 1 << 63
@@ -34,6 +35,11 @@ def as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return clean_text(value or "")
     return clean_text(_json(value))
+
+
+def columns_of(text: str | None, meta: Mapping[str, Any]) -> Record:
+    """Return a caption and metadata as the columns `caption.text` and `meta`; without what is not there."""
+    return {**({"caption": {"text": text}} if text is not None else {}), **({"meta": dict(meta)} if meta else {})}
 
 
 def typed_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -13,8 +13,10 @@ from shardprep.shards.store import Store
 from shardprep.sources.captions import read_caption
 from shardprep.sources.places import split_url
 
+_NO_COLUMNS: Record = {}
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class SourceMember:
     """Where the bytes of a member lie: a whole file, or a byte range of a tar."""
 
@@ -24,9 +26,9 @@ class SourceMember:
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SourceEntry:
-    """One sample of a source."""
+    """One sample of a source. A run holds one for every source, so it is kept small."""
 
     key: str
     path: str
@@ -38,11 +40,19 @@ class SourceEntry:
     members: tuple[SourceMember, ...] = ()
     captions: tuple[SourceMember, ...] = ()
     """Text or JSON files that hold its caption; read when the entry is opened."""
-    record: Record = field(default_factory=dict)
+    name: str | None = None
+    """What the sample is called, where that is not the last part of its path."""
+    columns: Record = field(default_factory=lambda: _NO_COLUMNS)
+    """What a list or a tar says of it: `caption` and `meta`."""
     group: str | None = None
     """Entries of one group go into one shard."""
     problem: str | None = None
     """`reason: detail` where it is known beforehand that it cannot be read."""
+
+    @property
+    def record(self) -> Record:
+        """The record that its sample begins with: `source` and the columns."""
+        return {"source": {"path": self.path, "name": self.name or split_url(self.path)[1], "bytes": self.size}, **self.columns}
 
     @property
     def failure(self) -> Failed | None:
@@ -69,7 +79,8 @@ class SourceEntry:
             "version": self.version,
             "members": [_member_to_json(member) for member in self.members],
             "captions": [_member_to_json(member) for member in self.captions],
-            "record": dict(self.record),
+            "name": self.name,
+            "columns": dict(self.columns),
             "group": self.group,
             "problem": self.problem,
         }

@@ -27,7 +27,8 @@ def source_key(path: str, name: str | None = None) -> str:
 
 def printable(path: str) -> str:
     r"""Return a path as text that JSON and Arrow can hold: bytes that are no UTF-8 are written `\xff`."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    # the same text, not a copy: there is one for every source
+    return path if path.isascii() else path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _ascii_lower(name: str) -> str:

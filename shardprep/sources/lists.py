@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import TEXT_FIELDS
-from shardprep.sources.columns import as_text, look_up, typed_columns
+from shardprep.sources.columns import as_text, columns_of, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
 from shardprep.sources.keys import printable, source_key
@@ -51,7 +51,7 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
         else:
             first[url] = number
             entry = file_entry(url, path, files[url], {})
-        entries.append(replace(entry, record=_record(entry, meta, _text(spec, row))))
+        entries.append(replace(entry, columns=columns_of(_text(spec, row), meta)))
     return entries
 
 
@@ -94,11 +94,3 @@ def _locate(value: Any, root: str, schemes: set[str]) -> tuple[str, str | None]:
     if is_url(value) and scheme_of(value) not in SCHEMES | schemes:
         return value, f"unknown-store: a list may name files, {', '.join(sorted(SCHEMES - {'file'}))}; {printable(value)} is none of these"
     return join(root, value), None
-
-
-def _record(entry: SourceEntry, meta: Mapping[str, Any], text: str | None) -> dict[str, Any]:
-    return {
-        **(entry.record or {"source": {"path": entry.path, "name": split_url(entry.path)[1], "bytes": 0}}),
-        **({"caption": {"text": text}} if text is not None else {}),
-        **({"meta": meta} if meta else {}),
-    }

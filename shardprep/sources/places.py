@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import sys
 from collections.abc import Sequence
 
 _URL = re.compile(r"(?!file://)([a-z][a-z0-9+.-]*)(?:://|::)")
@@ -72,7 +73,7 @@ def suffix_of(place: str) -> str:
     if scheme_of(place) in ("http", "https"):
         name = name.partition("?")[0]
     stem, dot, suffix = name.rpartition(".")
-    return suffix.lower() if dot and stem else ""
+    return sys.intern(suffix.lower()) if dot and stem else ""
 
 
 def _split_scheme(place: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from shardprep.shards.local import ABSENT
 from shardprep.shards.store import Store, StoredFile
 from shardprep.shards.tar import TarMember, index_tar
 from shardprep.sources.captions import caption_of, read_object
-from shardprep.sources.columns import as_text, look_up, typed_columns
+from shardprep.sources.columns import as_text, columns_of, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import find
 from shardprep.sources.keys import printable, source_key
@@ -123,19 +123,14 @@ def _entry(spec: SourceSpec, draft: _Draft, meta: Mapping[str, Any]) -> SourceEn
     members = tuple(place for place in places if place.suffix not in (RECORD_SUFFIX, TEXT_SUFFIX))
     document = draft.document or {}
     text = as_text(look_up(document, spec.text_column)) if spec.text_column else caption_of(document)
-    size = sum(member.size for member in members)
-    shown = printable(path)
     return SourceEntry(
         key=source_key(path, name),
-        path=shown,
-        size=size,
+        path=printable(path),
+        size=sum(member.size for member in members),
         version=draft.file.version,
         members=members,
         captions=tuple(place for place in places if place.suffix == TEXT_SUFFIX and not spec.text_column),
-        record={
-            "source": {"path": shown, "name": printable(name), "bytes": size},
-            **({"caption": {"text": text}} if text is not None else {}),
-            **({"meta": dict(meta)} if meta else {}),
-        },
+        name=printable(name),
+        columns=columns_of(text, meta),
         problem=draft.problem,
     )

@@ -12,7 +12,7 @@ from shardprep.sources.captions import CAPTION_SUFFIXES
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import Files, find, stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import relative, scheme_of, split_url, suffix_of
+from shardprep.sources.places import relative, scheme_of, suffix_of
 from shardprep.sources.spec import SourceSpec
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
@@ -39,15 +39,13 @@ def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, Store
     """Return the entry of a file that is a whole sample."""
     captions = [(candidate, around[candidate]) for candidate in _beside(url) if candidate in around]
     captions = [(candidate, beside) for candidate, beside in captions if beside.version != ABSENT]
-    shown = printable(path)
     return SourceEntry(
         key=source_key(path),
-        path=shown,
+        path=printable(path),
         size=file.size,
         version="+".join([file.version, *(beside.version for _, beside in captions)]),
         members=(SourceMember(suffix_of(url), url, 0, file.size),),
         captions=tuple(SourceMember(suffix_of(candidate), candidate, 0, beside.size) for candidate, beside in captions),
-        record={"source": {"path": shown, "name": split_url(shown)[1], "bytes": file.size}},
         problem=find_problem(url, file),
     )
 

@@ -135,7 +135,7 @@ entries = st.builds(
     size=few,
     version=st.sampled_from(["1", "2"]),
     members=st.lists(st.builds(SourceMember, st.just("mp4"), st.sampled_from(["/here/a", "/there/a"]), few, few), max_size=1).map(tuple),
-    record=st.sampled_from([{}, {"meta": {"x": 1}}]),
+    columns=st.sampled_from([{}, {"meta": {"x": 1}}]),
     problem=st.sampled_from([None, "missing: no file /here/a", "missing: no file /there/a", "bad-path: x"]),
 )
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from shardprep.gather.select import columns_read, decide, select_shards
+from shardprep.gather.select import Selection, select_shards
 from shardprep.gather.settings import Select
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.columns import record_columns
@@ -26,11 +26,11 @@ def table_of(rows: Mapping[str, Any]) -> pa.Table:
 
 
 def kept(select: Select, rows: Mapping[str, Any]) -> list[str]:
-    return [key for key, dropped in decide(select, table_of(rows)).items() if dropped is None]
+    return [key for key, dropped in Selection(select).decide(table_of(rows)).items() if dropped is None]
 
 
 def reasons(select: Select, rows: Mapping[str, Any]) -> dict[str, str | None]:
-    return {key: dropped and dropped.reason for key, dropped in decide(select, table_of(rows)).items()}
+    return {key: dropped and dropped.reason for key, dropped in Selection(select).decide(table_of(rows)).items()}
 
 
 SCORES = {"a": {"scores": {"flow": 1.0, "x": 1}}, "b": {"scores": {"flow": 3.0}}, "c": {}, "d": {"scores": {"flow": 2.0, "x": 3}}}
@@ -57,7 +57,7 @@ def test_true_keeps_false_drops_and_null_is_unknown(where: str, expected: dict[s
 
 
 def test_every_decision_says_why() -> None:
-    decisions = decide(Select(where="scores.flow > 1.5", sort="scores.flow DESC", limit=1), table_of(SCORES))
+    decisions = Selection(Select(where="scores.flow > 1.5", sort="scores.flow DESC", limit=1)).decide(table_of(SCORES))
     assert decisions["b"] is None
     details = {key: (dropped.reason, dropped.detail) for key, dropped in decisions.items() if dropped}
     assert details == {
@@ -65,10 +65,10 @@ def test_every_decision_says_why() -> None:
         "c": ("unknown", "'scores.flow > 1.5' is null: a column that it reads has no value"),
         "d": ("over-limit", "it comes after the first 1 by scores.flow DESC"),
     }
-    drawn = decide(Select(sample=0.0, seed=3), table_of(SCORES))["a"]
+    drawn = Selection(Select(sample=0.0, seed=3)).decide(table_of(SCORES))["a"]
     assert drawn is not None
     assert (drawn.reason, drawn.detail) == ("not-drawn", "the draw of 0 of the samples (seed 3) left it out")
-    some = [dropped for dropped in decide(Select(sample=2), table_of(SCORES)).values() if dropped]
+    some = [dropped for dropped in Selection(Select(sample=2)).decide(table_of(SCORES)).values() if dropped]
     assert [dropped.detail for dropped in some] == ["the draw of 2 samples (seed 0) left it out"] * 2
 
 
@@ -122,7 +122,7 @@ def test_ties_of_a_sort_go_by_key_and_nulls_come_last() -> None:
 
 def test_only_the_columns_that_are_named_are_read() -> None:
     select = Select(where="scores.flow > 1 AND len(meta.tags) > 0", sort="scores.aesthetic DESC, clip.index")
-    assert columns_read(select) == ("scores.flow", "meta.tags", "scores.aesthetic", "clip.index")
+    assert Selection(select).columns == ("scores.flow", "meta.tags", "scores.aesthetic", "clip.index")
 
 
 # --- over shards
@@ -183,4 +183,4 @@ def test_the_same_is_selected_in_whatever_order_shards_are_made(tmp_path: Path, 
     assert keys == [sample.key for sample in open_view(str(other))]
     assert keys
     whole = open_view(clips.store.url).table()
-    assert set(keys) == {key for key, dropped in decide(select, whole).items() if dropped is None}
+    assert set(keys) == {key for key, dropped in Selection(select).decide(whole).items() if dropped is None}

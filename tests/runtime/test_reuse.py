@@ -19,6 +19,7 @@ from shardprep.runtime.reuse import sample_digest
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.shards.join import Chain, open_view
+from shardprep.shards.names import shard_of
 from shardprep.shards.set import SetInfo, ShardSet, write_info
 from shardprep.shards.store import Store
 from tests.built_sets import Made, chains_of, write_base
@@ -57,7 +58,8 @@ def task_of(folder: Path, stages: Sequence[Stage], made: Sequence[Made], number:
 
 
 def make(task: ShardTask) -> ShardResult:
-    """Make a shard in this process."""
+    """Make a shard in this process, as a run that begins now."""
+    task = replace(task, earlier=tuple(name for name in Store(task.out_url).names() if shard_of(name) == task.shard))
     return make_shard(task, {id(stage): stage.open(Worker()) for stage in task.stages})
 
 

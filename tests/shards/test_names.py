@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardprep.shards.names import ledger_name, parse_ledger_name, shard_name, shard_of_tar, tar_name
+from shardprep.shards.names import ledger_name, parse_ledger_name, shard_name, shard_of, tar_name
 
 HEX = "0123456789abcdef"
 shards = st.integers(0, 10**8).map(shard_name) | st.tuples(st.integers(0, 10**4), st.integers(0, 10**7)).map(
@@ -19,13 +19,13 @@ def test_the_name_of_a_ledger_is_read_back(shard: str, fingerprint: str, retry: 
     name = ledger_name(shard, fingerprint, retry)
     assert parse_ledger_name(str(name)) == name
     assert (name.shard, name.fingerprint, name.retry) == (shard, fingerprint[:8], retry)
-    assert shard_of_tar(str(name)) is None
+    assert shard_of(str(name)) == shard
 
 
 @given(shards, st.text(HEX, min_size=64, max_size=64))
 def test_the_name_of_a_tar_is_read_back(shard: str, sha256: str) -> None:
     name = tar_name(shard, sha256)
-    assert shard_of_tar(name) == shard
+    assert shard_of(name) == shard
     assert parse_ledger_name(name) is None
 
 
@@ -40,7 +40,7 @@ def test_the_name_of_a_tar_is_read_back(shard: str, sha256: str) -> None:
 )
 def test_other_files_are_neither(name: str) -> None:
     assert parse_ledger_name(name) is None
-    assert shard_of_tar(name) is None
+    assert shard_of(name) is None
 
 
 def test_a_retry_is_later_than_what_it_retries() -> None:
