@@ -16,6 +16,7 @@ from shardprep.gather.pack import PackTask
 from shardprep.gather.planning import PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Recipe
+from shardprep.shards.ledger import InputRef
 from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name, shard_of
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
@@ -42,6 +43,8 @@ class Packing:
         self._tasks: dict[str, PackTask] = {}
         self._buckets: Mapping[str, Any] = {}
         self._rows: Mapping[str, str] = {}
+        self._references: Mapping[str, InputRef] = {}
+        self._tars: tuple[str, ...] = ()
         inputs = {shard: parent.digests(shard) for shard in parent.info.shards}
         self.fingerprint = None if None in inputs.values() else shard_fingerprint(self._info.step_fingerprint, inputs)
         self.ledgers = ShardSet(self._store.at(LEDGERS), self._info)
@@ -106,6 +109,9 @@ class Packing:
         plan = plan_shards(outlines, self._settings)
         self._buckets = plan.buckets
         self._rows = {outline.file: outline.shard for outline in outlines}
+        chains = {shard: self._parent.chain(shard) for shard in self._rows.values()}
+        self._references = {shard: chain[-1].reference() for shard, chain in chains.items()}
+        self._tars = next((tuple(at.tars or at.url for at in chain) for chain in chains.values()), ())
         self._tasks = {planned.name: self._task(planned) for planned in plan.shards}
         self._info = replace(self._info, shards=tuple(self._tasks))
         self.ledgers.info = self._info
@@ -157,7 +163,6 @@ class Packing:
 
     def _task(self, planned: PlannedShard) -> PackTask:
         inputs = {self._rows[name] for name in planned.files}
-        chains = [self._parent.chain(shard) for shard in sorted(inputs)]
         return PackTask(
             step=self._info.step,
             shard=planned.name,
@@ -166,7 +171,7 @@ class Packing:
             step_fingerprint=self._info.step_fingerprint,
             planned=planned,
             roles=self._settings.roles,
-            tars=tuple(at.tars or at.url for at in chains[0]),
-            inputs=tuple(chain[-1].reference() for chain in chains),
+            tars=self._tars,
+            inputs=tuple(self._references[shard] for shard in sorted(inputs)),
             storage_options=self._options,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,10 +62,9 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
 def write_raw_info(raw: RawState) -> None:
     """Write which source lies in which shard, then `set.json`; remove what said so before."""
     store = raw.state.set.store
-    rows = [(shard, entry.key) for shard, entries in raw.entries.items() for entry in entries]
     sink = io.BytesIO()
-    pq.write_table(pa.table({"shard": [shard for shard, _ in rows], "key": [key for _, key in rows]}), sink, compression="zstd")
-    name = f"{_ASSIGNMENT}{digest(rows)[:12]}.parquet"
+    pq.write_table(_assignment(raw.entries), sink, compression="zstd")
+    name = f"{_ASSIGNMENT}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"
     if name not in store.names() or store.read(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())
     raw.state.set.info = replace(raw.state.info, assignment=name)
@@ -72,6 +72,15 @@ def write_raw_info(raw: RawState) -> None:
     for other in store.names():
         if other.startswith(_ASSIGNMENT) and other != name:
             store.remove(other)
+
+
+def _assignment(entries: Mapping[str, Sequence[SourceEntry]]) -> pa.Table:
+    """Return a row of `shard` and `key` per source."""
+    columns = {
+        "shard": (shard for shard, held in entries.items() for _ in held),
+        "key": (entry.key for held in entries.values() for entry in held),
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
 
 def _read_assignment(store: Store, was: SetInfo | None) -> dict[str, list[str]]:

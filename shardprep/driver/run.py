@@ -102,15 +102,18 @@ class _Run:
         started = time.monotonic()
         tally = _Tally()
         if not packing.is_done():
-            outlines = list(self.executor.run(packing.outline_tasks(), outline_shard))
-            _raise_failures(name, [answer for answer in outlines if isinstance(answer, ShardFailure)])
-            tasks = packing.start([answer for answer in outlines if isinstance(answer, Outline)])
+            tasks = packing.start(self._outlines(name, packing))
             self.reporter.step_started(name, len(tasks), None)
             for packed in self.executor.run(tasks, pack_shard):
                 self._count(tally, name, packed)
             _raise_failures(name, tally.failures)
             packing.finish()
         self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
+
+    def _outlines(self, name: str, packing: Packing) -> list[Outline]:
+        answers = list(self.executor.run(packing.outline_tasks(), outline_shard))
+        _raise_failures(name, [answer for answer in answers if isinstance(answer, ShardFailure)])
+        return [answer for answer in answers if isinstance(answer, Outline)]
 
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
         state = step_state(self.recipe, step, parent, self.options.retry)

@@ -97,12 +97,17 @@ def _check_roles(outlines: Sequence[Outline], settings: Pack) -> None:
 def _gathered(outlines: Sequence[Outline], groups: Sequence[Group]) -> pa.Table:
     """Return the samples of all shards, with the outline's number as `file` and groups numbered over all."""
     numbers = {group: number for number, group in enumerate(groups)}
-    tables = [SAMPLES_SCHEMA.empty_table().append_column("file", pa.array([], pa.int32()))]
-    for file, outline in enumerate(outlines):
-        own = pa.array([numbers[group] for group in outline.groups], pa.int32())
-        table = outline.samples.set_column(2, "group", own.take(outline.samples["group"].combine_chunks()))
-        tables.append(table.append_column("file", pa.array(np.full(len(table), file, np.int32))))
-    return pa.concat_tables(tables)
+    samples = pa.concat_tables([SAMPLES_SCHEMA.empty_table(), *(outline.samples for outline in outlines)])
+    group = np.empty(len(samples), np.int32)
+    file = np.empty(len(samples), np.int32)
+    start = 0
+    for number, outline in enumerate(outlines):
+        rows = slice(start, start := start + len(outline.samples))
+        own = np.array([numbers[group] for group in outline.groups], np.int32)
+        group[rows] = own[outline.samples["group"].to_numpy()]
+        file[rows] = number
+    samples = samples.set_column(samples.schema.get_field_index("group"), "group", pa.array(group))
+    return samples.append_column("file", pa.array(file))
 
 
 def _sorted(samples: pa.Table, groups: Sequence[Group], buckets: Sequence[str]) -> pa.Table:

@@ -27,7 +27,7 @@ _READ_AHEAD = 4
 """Ledgers that are read at once; Arrow decodes them beside Python."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LedgerAt:
     """Where one ledger of a chain lies, and the digest that it must have."""
 

@@ -93,7 +93,7 @@ class OutputRow:
     """Only in a packed set, for its index."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InputRef:
     """A shard that this one was made from."""
 

@@ -36,7 +36,7 @@ class SetInfo:
     format: int = FORMAT_VERSION
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Committed:
     """What is known of a committed shard without opening its ledger."""
 
