@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -103,12 +103,12 @@ class Packing:
             for shard in self._parent.info.shards
         ]
 
-    def start(self, outlines: Sequence[Outline]) -> list[PackTask]:
-        """Take the manifest away, decide what goes where and return the shards that are still to be written."""
-        remove_manifest(self._store)
+    def start(self, outlines: Iterable[Outline]) -> list[PackTask]:
+        """Decide what goes where, take the manifest away and return the shards that are still to be written."""
         plan = plan_shards(outlines, self._settings)
+        remove_manifest(self._store)
         self._buckets = plan.buckets
-        self._rows = {outline.file: outline.shard for outline in outlines}
+        self._rows = plan.files
         chains = {shard: self._parent.chain(shard) for shard in self._rows.values()}
         self._references = {shard: chain[-1].reference() for shard, chain in chains.items()}
         self._tars = next((tuple(at.tars or at.url for at in chain) for chain in chains.values()), ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from shardprep.core.plan import PlannedPass
@@ -110,10 +110,15 @@ class _Run:
             packing.finish()
         self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
 
-    def _outlines(self, name: str, packing: Packing) -> list[Outline]:
-        answers = list(self.executor.run(packing.outline_tasks(), outline_shard))
-        _raise_failures(name, [answer for answer in answers if isinstance(answer, ShardFailure)])
-        return [answer for answer in answers if isinstance(answer, Outline)]
+    def _outlines(self, name: str, packing: Packing) -> Iterator[Outline]:
+        """Yield the outlines of the input shards as they come; RunFailed at the end where one could not be made."""
+        failures = []
+        for answer in self.executor.run(packing.outline_tasks(), outline_shard):
+            if isinstance(answer, ShardFailure):
+                failures.append(answer)
+            else:
+                yield answer
+        _raise_failures(name, failures)
 
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
         state = step_state(self.recipe, step, parent, self.options.retry)

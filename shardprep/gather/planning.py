@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,9 @@ from shardprep.gather.settings import Pack
 from shardprep.shards.packed_record import ColumnTypes, RecordSchema
 
 _TAR_END_BYTES = 1024
+_TABLES_AT_ONCE = 256
+"""Small tables that are held before they become one: each takes more than the rows in it."""
+_NO_SAMPLES = SAMPLES_SCHEMA.append(pa.field("file", pa.int32())).empty_table()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class PackPlan:
     shards: tuple[PlannedShard, ...]
     buckets: Mapping[str, Any]
     """What is equal within the shards of a bucket, by its name (`b000`)."""
+    files: Mapping[str, str]
+    """The input shard of each file of rows."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +64,61 @@ class _Layout:
     """By `Group.media`."""
 
 
-def plan_shards(outlines: Sequence[Outline], settings: Pack) -> PackPlan:
+class _Gathered:
+    """What the outlines of all input shards say together: about a hundred bytes per sample."""
+
+    def __init__(self) -> None:
+        self.groups: dict[Group, int] = {}
+        self.files: dict[str, str] = {}
+        """The input shard of each file of rows."""
+        self.columns: dict[str, ColumnTypes] = {}
+        self.roles: set[str] = set()
+        self._samples: list[pa.Table] = []
+
+    def add(self, outline: Outline) -> None:
+        numbers = np.array([self.groups.setdefault(group, len(self.groups)) for group in outline.groups], np.int32)
+        columns = {name: outline.samples[name] for name in outline.samples.column_names}
+        columns["group"] = numbers[outline.samples["group"].to_numpy()]
+        columns["file"] = np.full(len(outline.samples), len(self.files), np.int32)
+        self._samples.append(pa.table(columns))
+        self.files[outline.file] = outline.shard
+        for media, types in outline.columns.items():
+            self.columns.setdefault(media, ColumnTypes()).merge(types)
+        self.roles |= outline.roles
+        if len(self._samples) == _TABLES_AT_ONCE:
+            self._samples = [self._whole()]
+
+    def sorted_samples(self, groups: Sequence[Group], files: Sequence[str], buckets: Sequence[str]) -> pa.Table:
+        """Return the samples by bucket and in it in the order of the shuffle, `group`, `file` and `bucket` as places in the lists."""
+        samples = self._whole()
+        columns = {name: samples[name] for name in samples.column_names}
+        columns["group"] = _renumbered(samples["group"], self.groups, groups)
+        columns["file"] = _renumbered(samples["file"], self.files, files)
+        columns["bucket"] = np.array([buckets.index(group.bucket) for group in groups], np.int32)[columns["group"]]
+        samples = pa.table(columns)
+        by = [("bucket", "ascending"), ("order", "ascending"), ("key", "ascending")]
+        return samples.take(pc.sort_indices(samples, by)).combine_chunks()
+
+    def _whole(self) -> pa.Table:
+        return pa.concat_tables([_NO_SAMPLES, *self._samples]).combine_chunks()
+
+
+def plan_shards(outlines: Iterable[Outline], settings: Pack) -> PackPlan:
     """Return the training shards: a function of the outlines and settings, whatever the order of the outlines.
 
     RecipeError where `settings.roles` names a role that no sample has; ShardError where a key occurs twice, or a column
     has no type that fits all samples.
     """
-    outlines = sorted(outlines, key=lambda outline: outline.shard)
-    _check_roles(outlines, settings)
-    groups = sorted({group for outline in outlines for group in outline.groups}, key=lambda group: (group.bucket, group.fillable))
+    gathered = _Gathered()
+    for outline in outlines:
+        gathered.add(outline)
+    _check_roles(gathered.roles, settings)
+    groups = sorted(gathered.groups, key=lambda group: (group.bucket, group.fillable))
+    files = sorted(gathered.files, key=lambda file: gathered.files[file])
     buckets = sorted({group.bucket for group in groups})
-    samples = _sorted(_gathered(outlines, groups), groups, buckets)
+    samples = gathered.sorted_samples(groups, files, buckets)
     _check_keys(samples)
-    layout = _layout(outlines, groups)
+    layout = _layout(gathered.columns, groups)
     fillers = np.array([_filler_bytes(group, layout.members) for group in groups], np.int64)
     sizes = samples["size"].to_numpy() + fillers[samples["group"].to_numpy()]
     shards = []
@@ -79,43 +126,24 @@ def plan_shards(outlines: Sequence[Outline], settings: Pack) -> PackPlan:
         for part, (first, last) in enumerate(_divided(sizes, start, stop, settings)):
             schema = layout.schemas[groups[samples["group"][first].as_py()].media]
             rows = samples.slice(first, last - first)
-            shards.append(_shard(f"b{number:03d}-{part:06d}", rows, layout.members, schema, outlines))
+            shards.append(_shard(f"b{number:03d}-{part:06d}", rows, layout.members, schema, files))
     described = {f"b{number:03d}": json.loads(bucket) for number, bucket in enumerate(buckets)}
-    return PackPlan(shards=tuple(shards), buckets=described)
+    return PackPlan(shards=tuple(shards), buckets=described, files=gathered.files)
 
 
-def _check_roles(outlines: Sequence[Outline], settings: Pack) -> None:
-    found = frozenset[str]().union(*(outline.roles for outline in outlines))
+def _renumbered(numbers: pa.ChunkedArray, old: Iterable[Any], new: Sequence[Any]) -> npt.NDArray[np.int32]:
+    """Return the places in `new` of what the numbers say of `old`."""
+    places = {value: place for place, value in enumerate(new)}
+    return np.array([places[value] for value in old], np.int32)[numbers.to_numpy()]
+
+
+def _check_roles(found: Collection[str], settings: Pack) -> None:
     for role in settings.roles or ():
         # A caption becomes a text where no sample has one.
-        if found and role not in found | {"text"}:
+        if found and role not in {*found, "text"}:
             raise RecipeError(
                 f"pack.roles: no sample has a member {role!r}{nearest(role, sorted(found))}; there are {', '.join(sorted(found))}"
             )
-
-
-def _gathered(outlines: Sequence[Outline], groups: Sequence[Group]) -> pa.Table:
-    """Return the samples of all shards, with the outline's number as `file` and groups numbered over all."""
-    numbers = {group: number for number, group in enumerate(groups)}
-    samples = pa.concat_tables([SAMPLES_SCHEMA.empty_table(), *(outline.samples for outline in outlines)])
-    group = np.empty(len(samples), np.int32)
-    file = np.empty(len(samples), np.int32)
-    start = 0
-    for number, outline in enumerate(outlines):
-        rows = slice(start, start := start + len(outline.samples))
-        own = np.array([numbers[group] for group in outline.groups], np.int32)
-        group[rows] = own[outline.samples["group"].to_numpy()]
-        file[rows] = number
-    samples = samples.set_column(samples.schema.get_field_index("group"), "group", pa.array(group))
-    return samples.append_column("file", pa.array(file))
-
-
-def _sorted(samples: pa.Table, groups: Sequence[Group], buckets: Sequence[str]) -> pa.Table:
-    """Return the samples with their bucket's number, by bucket and in it in the order of the shuffle."""
-    bucket_of = pa.array([buckets.index(group.bucket) for group in groups], pa.int32())
-    samples = samples.append_column("bucket", bucket_of.take(samples["group"].combine_chunks()))
-    by = [("bucket", "ascending"), ("order", "ascending"), ("key", "ascending")]
-    return samples.take(pc.sort_indices(samples, by)).combine_chunks()
 
 
 def _check_keys(samples: pa.Table) -> None:
@@ -125,13 +153,9 @@ def _check_keys(samples: pa.Table) -> None:
         raise ShardError(f"the key {twice!r} occurs in two shards of what is packed; keys are unique in a set. Make that set again")
 
 
-def _layout(outlines: Sequence[Outline], groups: Sequence[Group]) -> _Layout:
-    types: dict[str, ColumnTypes] = {}
-    for outline in outlines:
-        for media, columns in outline.columns.items():
-            types.setdefault(media, ColumnTypes()).merge(columns)
+def _layout(columns: Mapping[str, ColumnTypes], groups: Sequence[Group]) -> _Layout:
     members = sorted({suffix for group in groups for suffix in group.fillable})
-    return _Layout(tuple(members), {media: columns.schema() for media, columns in types.items()})
+    return _Layout(tuple(members), {media: types.schema() for media, types in columns.items()})
 
 
 def _filler_bytes(group: Group, members: Sequence[str]) -> int:
@@ -160,11 +184,9 @@ def _divided(sizes: npt.NDArray[np.int64], start: int, stop: int, settings: Pack
     yield first, stop
 
 
-def _shard(name: str, rows: pa.Table, members: tuple[str, ...], schema: RecordSchema, outlines: Sequence[Outline]) -> PlannedShard:
-    numbers, files = np.unique(rows["file"].to_numpy(), return_inverse=True)
-    places = np.stack([files.astype(np.int64), rows["offset"].to_numpy(), rows["length"].to_numpy()], axis=1)
+def _shard(name: str, rows: pa.Table, members: tuple[str, ...], schema: RecordSchema, files: Sequence[str]) -> PlannedShard:
+    numbers, own = np.unique(rows["file"].to_numpy(), return_inverse=True)
+    places = np.stack([own.astype(np.int64), rows["offset"].to_numpy(), rows["length"].to_numpy()], axis=1)
     contents = hashlib.sha256(b"".join(rows["content"].to_pylist())).hexdigest()
     content = digest([name, contents, members, schema.columns, schema.has_sparse])
-    return PlannedShard(
-        name=name, content=content, members=members, schema=schema, files=tuple(outlines[n].file for n in numbers), places=places
-    )
+    return PlannedShard(name=name, content=content, members=members, schema=schema, files=tuple(files[n] for n in numbers), places=places)
