@@ -65,7 +65,7 @@ def write_raw_info(raw: RawState) -> None:
     sink = io.BytesIO()
     pq.write_table(_assignment(raw.entries), sink, compression="zstd")
     name = f"{_ASSIGNMENT}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"
-    if name not in store.names() or store.read(name) != sink.getvalue():
+    if store.size(name) is None or store.read(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())
     raw.state.set.info = replace(raw.state.info, assignment=name)
     write_info(store, raw.state.info)

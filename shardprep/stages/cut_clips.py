@@ -83,7 +83,8 @@ class CutClips(Stage):
         children = []
         for index in range(len(intervals)):
             key = child_key(sample.key, index)
-            outcome = self._child(sample, key, index, results[index]) if index in results else Dropped("too-short")
+            start, end = intervals[index]
+            outcome = self._child(sample, key, index, results[index]) if index in results else self._too_short(end - start)
             children.append((key, outcome))
         return Split(tuple(children))
 
@@ -126,8 +127,11 @@ class CutClips(Stage):
         seconds = sum(end - start for start, end in result.intervals)
         # A copied clip begins at a key frame, so it may be shorter than its scene.
         if seconds < self.min_seconds and self.mode == "copy":
-            return Dropped("too-short")
+            return self._too_short(seconds)
         return Kept(self._sample(parent, key, index, result, seconds))
+
+    def _too_short(self, seconds: float) -> Dropped:
+        return Dropped("too-short", f"it would be {seconds:.3f} s long; min_seconds is {self.min_seconds:g}")
 
     def _sample(self, parent: Sample, key: str, index: int, clip: Clip, seconds: float) -> Sample:
         from shardprep.media.probe import probe

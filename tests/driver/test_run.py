@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from shardprep.driver.run import run
 from shardprep.driver.verify import verify
 from shardprep.errors import RunFailed
 from shardprep.shards.join import open_view
+from shardprep.shards.store import Store
 from tests.driver.made import Made
 from tests.driver.outputs import digests
 from tests.driver.recipes import counted
@@ -62,6 +64,25 @@ def test_a_second_run_tells_of_no_shard(made: Made) -> None:
     assert [entry[:2] for entry in told.started] == [("raw", 0), ("numbers", 0), ("good", 0), ("features", 0)]
     assert told.shards == []
     assert [(step.samples_in, step.samples_out) for step in summary.steps] == [(10, 10), (10, 10), (10, 6), (6, 6), (6, 6)]
+
+
+def test_folders_are_listed_as_often_however_many_shards_they_hold(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Store.names
+    listings: list[str] = []
+
+    def counting(self: Store) -> dict[str, int]:
+        listings.append(self.url)
+        return plain(self)
+
+    monkeypatch.setattr(Store, "names", counting)
+    found = []
+    for samples_per_shard in (10, 1):
+        output = tmp_path / str(samples_per_shard)
+        listings.clear()
+        summary = run(replace(made.recipe(samples_per_shard=samples_per_shard), output=str(output)))
+        assert summary.steps[0].shards_made == 10 // samples_per_shard
+        found.append(Counter(url.removeprefix(str(output)) for url in listings))
+    assert found[0] == found[1]
 
 
 def test_a_shard_that_cannot_be_made_leaves_the_others_committed(made: Made) -> None:

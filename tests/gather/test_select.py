@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from shardprep.expressions import engine, query
+from shardprep.expressions.engine import QueryLimits
 from shardprep.gather.select import Selection, select_shards
 from shardprep.gather.settings import Select
 from shardprep.runtime.task import ShardTask
@@ -160,6 +162,19 @@ def run_select(folder: Path, clips: ShardSet, select: Select, order: Sequence[in
     results = list(select_shards(select, tasks, chains, None))
     assert [result.worked_on for result in results] == [10] * len(tasks)
     return folder
+
+
+def test_an_expression_is_parsed_once_for_all_shards(tmp_path: Path, clips: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A database for each shard would take longer than all the rest of a selection.
+    connected: list[None] = []
+
+    def connect(limits: QueryLimits) -> Any:
+        connected.append(None)
+        return engine.connect(limits)
+
+    monkeypatch.setattr(query, "connect", connect)
+    run_select(tmp_path / "good", clips, Select(where="scores.flow >= 8"))
+    assert (len(clips.info.shards), len(connected)) == (4, 1)
 
 
 def test_a_selection_holds_ledgers_and_no_tars(tmp_path: Path, clips: ShardSet) -> None:

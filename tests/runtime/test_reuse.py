@@ -167,6 +167,22 @@ def test_a_shard_that_another_run_made_is_adopted(log: Path) -> None:
     assert noted(log) == ["open costly"]
 
 
+def test_a_worker_looks_at_its_own_shard_only(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # One listing of the folder per shard would be quadratic: of a hundred thousand shards each listing is long.
+    make(task_of(log, [Costly()], samples(3), 1))
+    task = task_of(log, [Costly()], samples(4), 2)
+    task = replace(task, earlier=tuple(Store(task.out_url).names()))
+
+    def listed(self: Store) -> dict[str, int]:
+        raise AssertionError(f"{self.url} is listed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "names", listed)
+        made = make_shard(task, {id(stage): stage.open(Worker()) for stage in task.stages})
+    assert made.worked_on == 1
+    assert set(Store(task.out_url).names()) == {made.committed.ledger, made.committed.tar}
+
+
 # --- the digest of a sample
 
 records = st.dictionaries(

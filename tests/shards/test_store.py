@@ -56,6 +56,7 @@ def write(store: Store, name: str, data: bytes, *, replace: bool = False) -> boo
 
 def test_an_absent_folder_is_empty(store: Store) -> None:
     assert store.names() == {}
+    assert store.size("a") is None
     assert list(store.walk()) == []
     assert store.clean_temporaries() == []
     store.remove("nothing")
@@ -66,6 +67,7 @@ def test_a_committed_file_is_there_with_its_bytes(store: Store) -> None:
     assert store.create_bytes("a.json", b"")
     assert store.names() == {"a.json": 0, "b.tar": 7}
     assert list(store.names()) == ["a.json", "b.tar"]
+    assert (store.size("a.json"), store.size("b.tar"), store.size("b")) == (0, 7, None)
     assert (store.read("b.tar"), store.read("a.json")) == (b"content", b"")
     with pytest.raises(StoreError, match=r"reading .*/out/c: .*(not found|no.* file)"):
         store.read("c")
@@ -211,7 +213,7 @@ def test_listings_are_fresh(store: Store) -> None:
     other = Store(store.url, store.__reduce__()[1][1])
     assert other.names() == {}
     store.create_bytes("a", b"1")
-    assert other.names() == {"a": 1}
+    assert (other.names(), other.size("a")) == ({"a": 1}, 1)
     store.replace_bytes("a", b"22")
     assert (other.names(), other.blob("a").size, [f.size for f in other.walk()]) == ({"a": 2}, 2, [2])
 

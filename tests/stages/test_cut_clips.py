@@ -69,7 +69,7 @@ def test_short_clips_are_dropped_and_long_scenes_are_cut_up() -> None:
     sample = detected(videos.three_shots())
     outcomes = [outcome for _, outcome in cut(sample, min_seconds=1.2).children]
     assert [type(outcome) for outcome in outcomes] == [Kept, Dropped, Kept]
-    assert outcomes[1] == Dropped("too-short")
+    assert outcomes[1] == Dropped("too-short", "it would be 1.000 s long; min_seconds is 1.2")
     clips = clips_of(cut(sample, max_seconds=1))
     assert [clip.get("media.num_frames") for clip in clips] == [24, 12, 24, 24, 12]
     rest = [outcome for _, outcome in cut(sample, max_seconds=1, min_seconds=0.6).children]
