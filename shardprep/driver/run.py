@@ -143,6 +143,7 @@ class _Run:
             earlier=todo.earlier,
             retry=todo.retry,
             reuse=self.options.reuse,
+            redo_failed=self.options.retry,
         )
 
     def _complete(

@@ -155,6 +155,8 @@ class LocalExecutor:
         task = with_fields(job.task, journal=job.journal)
         if isinstance(task, ShardTask) and job.fetched is not None:
             task = with_fields(task, **with_copies(task, job.fetched.copies))
+        if isinstance(task, ShardTask) and job.refusals == _REFUSALS - 1:
+            task = with_fields(task, is_last_attempt=True)
         if isinstance(task, ShardTask) and job.suspected:
             # One call at a time, so that a death names its sample.
             task = with_fields(task, settings=replace(task.settings, decode_ahead=0))

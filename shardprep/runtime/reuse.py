@@ -49,8 +49,8 @@ class Earlier:
 def find_earlier(task: ShardTask, store: Store) -> Earlier:
     """Return the outcomes of the newest ledger that the same step made of the same shard.
 
-    A ledger that cannot be read, or whose tar is not there whole, counts as not there. A retry takes all but what failed
-    from the ledger that it retries.
+    A ledger that cannot be read, or whose tar is not there whole, counts as not there. With
+    `redo_failed` all but what failed is taken.
     """
     if not task.reuse:
         return Earlier()
@@ -64,7 +64,7 @@ def find_earlier(task: ShardTask, store: Store) -> Earlier:
     for row in ledger.outputs:
         children.setdefault(row.parent, []).append(row)
     failed = {row.key for row in ledger.inputs if row.fate == "failed"} | {row.parent for row in ledger.outputs if row.fate == "failed"}
-    inputs = {row.key: row for row in ledger.inputs if not (task.retry and row.key in failed)}
+    inputs = {row.key: row for row in ledger.inputs if not (task.redo_failed and row.key in failed)}
     return Earlier(ledger, inputs, children)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.outcome import Failed
@@ -71,19 +70,21 @@ def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
         digests = {sample.key: sample_digest(sample, task.reads, task.is_base) for sample in samples}
         items = [Item(sample.key, sample) for sample in samples]
     else:
-        items = [_from_source(entry, task.source_options) for entry in task.entries]
+        items = [_from_source(entry, task) for entry in task.entries]
         digests = {entry.key: digest(entry.identity()) for entry in task.entries}
     return items, digests
 
 
-def _from_source(entry: SourceEntry, options: Mapping[str, Any] | None) -> Item:
+def _from_source(entry: SourceEntry, task: ShardTask) -> Item:
     if entry.failure:
         return Item(entry.key, Sample(entry.key, entry.record), entry.failure, "source")
+    # Of a list's many web servers one may be gone for good; that is its samples' fault, once trying again did not help.
+    is_blamed = task.is_last_attempt and entry.is_on_web
     try:
-        return Item(entry.key, guarded(open_entry(entry, options)))
-    except Unavailable:
-        raise
+        return Item(entry.key, guarded(open_entry(entry, task.source_options), if_unavailable=is_blamed))
     except (OSError, ShardprepError) as error:
+        if isinstance(error, Unavailable) and not is_blamed:
+            raise
         return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
 
 

@@ -59,8 +59,12 @@ class ShardTask:
     """The shard's ledgers and tars that lay in the set when the step began: what is used again, and removed in the end."""
     retry: int = 0
     """Number in the ledger's name: 0 for the first, 1 for the first retry."""
+    is_last_attempt: bool = False
+    """Whether the shard is given up where its surroundings fail once more: sources on web servers then fail by themselves."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied from an earlier ledger of the shard."""
+    redo_failed: bool = False
+    """Whether what failed is worked on again all the same."""
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     """Samples already known to fail, because they killed a worker or hung."""
     alone: frozenset[str] = frozenset()

@@ -48,6 +48,9 @@ _RECORDED_VERSIONS = (
 )
 
 
+_Errors = tuple[type[Exception], ...]
+
+
 class SourceUnreadable(Exception):
     """A source could not be read while it was copied."""
 
@@ -186,30 +189,31 @@ def _failed_output(row: OutputRow, why: Failed, stage: str) -> OutputRow:
     return OutputRow(key=row.key, parent=row.parent, fate="failed", stage=stage, reason=why.reason, detail=why.detail)
 
 
-def guarded(sample: Sample) -> Sample:
-    """Return a sample from a source whose members say which sample they belong to where they cannot be read."""
-    members = {role: replace(m, blob=_GuardedBlob(m.blob)) for role, m in sample.members.items()}
+def guarded(sample: Sample, *, if_unavailable: bool = False) -> Sample:
+    """Return a sample from a source whose members raise SourceUnreadable where they cannot be read, `if_unavailable` for now too."""
+    blamed = (OSError, StoreError, ShardError, *([Unavailable] if if_unavailable else []))
+    members = {role: replace(m, blob=_GuardedBlob(m.blob, blamed)) for role, m in sample.members.items()}
     return replace(sample, members=members)
 
 
 class _GuardedBlob:
     """A blob whose errors are its sample's fault, not the output's."""
 
-    def __init__(self, blob: Blob) -> None:
-        self._blob = blob
+    def __init__(self, blob: Blob, blamed: _Errors) -> None:
+        self._blob, self._blamed = blob, blamed
 
     @property
     def size(self) -> int:
         return self._blob.size
 
     def open(self) -> BinaryIO:
-        with _blamed():
-            return _GuardedFile(self._blob.open())  # type: ignore[return-value]  # the tar writer only reads and closes
+        with _blaming(self._blamed):
+            return _GuardedFile(self._blob.open(), self._blamed)  # type: ignore[return-value]  # the tar writer only reads and closes
 
 
 class _GuardedFile:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, blamed: _Errors) -> None:
+        self._file, self._blamed = file, blamed
 
     def __enter__(self) -> _GuardedFile:
         return self
@@ -218,15 +222,15 @@ class _GuardedFile:
         self._file.close()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
-        with _blamed():
+        with _blaming(self._blamed):
             return self._file.readinto(buffer)  # type: ignore[attr-defined,no-any-return]  # BinaryIO lacks it, every reader here has it
 
 
 @contextmanager
-def _blamed() -> Iterator[None]:
+def _blaming(blamed: _Errors) -> Iterator[None]:
     try:
         yield
-    except (OSError, StoreError, ShardError) as error:
+    except blamed as error:
         raise SourceUnreadable(str(error)) from error
 
 

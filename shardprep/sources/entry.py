@@ -11,7 +11,7 @@ from shardprep.core.sample import Member, Record, Sample, merge_records
 from shardprep.errors import SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import read_caption
-from shardprep.sources.places import split_url
+from shardprep.sources.places import scheme_of, split_url
 
 _NO_COLUMNS: Record = {}
 
@@ -53,6 +53,11 @@ class SourceEntry:
     def record(self) -> Record:
         """The record that its sample begins with: `source` and the columns."""
         return {"source": {"path": self.path, "name": self.name or split_url(self.path)[1], "bytes": self.size}, **self.columns}
+
+    @property
+    def is_on_web(self) -> bool:
+        """Whether a web server has a file of it."""
+        return any(scheme_of(member.url) in ("http", "https") for member in (*self.members, *self.captions))
 
     @property
     def failure(self) -> Failed | None:

@@ -15,14 +15,19 @@ import fsspec
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
-from shardprep.errors import RecipeError
+from shardprep.errors import RecipeError, ShardprepError, StoreError, Unavailable
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.places import absolute, common_folder, is_url, relative, scheme_of, split_url, suffix_of
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+_GONE = (404, 410)
+"""How a web server says that it has no such file."""
 _NUM_REQUESTS = 16
+
+UNREACHABLE = "unreachable"
+"""Version of a file whose web server refuses it or gives no answer."""
 
 Files = dict[str, StoredFile]
 """Files by absolute path or URL."""
@@ -77,7 +82,7 @@ def find(
 
 
 def stat_files(urls: Iterable[str], storage_options: Mapping[str, Any] | None = None) -> Files:
-    """Return size and version of files by their absolute path or URL; version `absent` where one is not there.
+    """Return size and version of files by their absolute path or URL; version `absent` where one is not there, or `unreachable`.
 
     Object stores are asked for listings, not file by file.
     """
@@ -184,17 +189,35 @@ def _stat_local(path: str) -> StoredFile:
 
 
 def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) -> Files:
-    def one(url: str) -> StoredFile:
-        try:
-            info = fsspec.filesystem(scheme_of(url), **(storage_options or {})).info(url)
-        except FileNotFoundError:
-            return StoredFile(url, 0, ABSENT)
-        # without a size there are no ranges to ask for
-        size = info.get("size")
-        return StoredFile(url, size or 0, str(info.get("ETag") or size) if size is not None else ABSENT)
+    """Ask for each file. Where no server answers at all it is our network that fails, and that is an error."""
 
-    with refusals("asking web servers for the source's files"), ThreadPoolExecutor(_NUM_REQUESTS) as pool:
-        return dict(zip(urls, pool.map(one, urls), strict=True))
+    def one(url: str) -> StoredFile | ShardprepError:
+        try:
+            with refusals(f"asking for {url}"):
+                return _stat_on_server(url, storage_options)
+        except (StoreError, Unavailable) as error:
+            return error
+
+    with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
+        found = dict(zip(urls, pool.map(one, urls), strict=True))
+    errors = [answer for answer in found.values() if isinstance(answer, ShardprepError)]
+    if errors and len(errors) == len(found):
+        raise errors[0]
+    return {url: answer if isinstance(answer, StoredFile) else StoredFile(url, 0, UNREACHABLE) for url, answer in found.items()}
+
+
+def _stat_on_server(url: str, storage_options: Mapping[str, Any] | None) -> StoredFile:
+    try:
+        info = fsspec.filesystem(scheme_of(url), **(storage_options or {})).info(url)
+    except FileNotFoundError as error:
+        # fsspec says so whatever went wrong
+        cause = error.__cause__
+        if isinstance(cause, Exception) and getattr(cause, "status", None) not in _GONE:
+            raise cause from None
+        return StoredFile(url, 0, ABSENT)
+    # without a size there are no ranges to ask for
+    size = info.get("size")
+    return StoredFile(url, size or 0, str(info.get("ETag") or size) if size is not None else ABSENT)
 
 
 def _top_folders(folders: Collection[str]) -> list[str]:

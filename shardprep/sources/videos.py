@@ -10,7 +10,7 @@ from shardprep.shards.local import ABSENT
 from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import CAPTION_SUFFIXES
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import Files, find, stat_files
+from shardprep.sources.find import UNREACHABLE, Files, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import relative, scheme_of, suffix_of
 from shardprep.sources.spec import SourceSpec
@@ -57,6 +57,8 @@ def find_problem(url: str, file: StoredFile) -> str | None:
         return f"unknown-suffix: {printable(url)} has the suffix {printable(suffix_of(url))!r}; known are {known}"
     if file.version == ABSENT:
         return f"missing-file: there is no file {printable(url)}; check the path, or the link that leads there"
+    if file.version == UNREACHABLE:
+        return f"unreachable: the server of {printable(url)} refuses it, or gave no answer; once it does, the next run takes it in"
     return None
 
 

@@ -140,7 +140,7 @@ def test_failures_are_copied_unless_they_are_retried(log: Path) -> None:
     (log / "refuse").unlink()
     task = task_of(log, [Costly()], samples(4), 2)
     assert make(task).worked_on == 1
-    third = make(replace(task, retry=1))
+    third = make(replace(task, retry=1, redo_failed=True))
     assert (third.worked_on, third.committed.counts.get("input.failed", 0)) == (1, 0)
     assert sorted(path.name for path in (log / "pass").glob("*.parquet")) == ["000000-00000002-1.parquet"]
 

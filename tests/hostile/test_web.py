@@ -1,0 +1,109 @@
+"""A list of addresses on web servers: one that is dead, refuses or breaks off costs its own samples and no others."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from shardprep.driver.model import RunOptions
+from shardprep.driver.run import run
+from shardprep.errors import Unavailable
+from shardprep.executors.local import LocalExecutor
+from shardprep.recipe.model import Recipe, RunSettings
+from shardprep.sources.listing import list_source
+from shardprep.sources.spec import SourceSpec
+from tests.fates import fates
+
+pytest.importorskip("aiohttp")
+
+
+@dataclass
+class WebServer:
+    """A server on loopback that refuses some files, and answers for others only when it is asked what they are."""
+
+    url: str = ""
+    refused: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    def __init__(self, server: WebServer, *args: object, **named: object) -> None:
+        self.of = server
+        super().__init__(*args, **named)  # type: ignore[arg-type] # as the server calls it
+
+    def send_head(self):  # type: ignore[no-untyped-def] # as the class above has it
+        if self.path in self.of.refused:
+            return self.send_error(403)
+        if self.path in self.of.broken and self.command == "GET":
+            return self.send_error(503)
+        return super().send_head()
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[WebServer]:
+    folder = tmp_path / "web"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.mp4").write_bytes(b"video %d" % number)
+    web = WebServer()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, web, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        web.url = f"http://127.0.0.1:{server.server_port}"
+        yield web
+        server.shutdown()
+
+
+@pytest.fixture
+def dead() -> str:
+    """The address of a server that is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+def recipe_of(tmp_path: Path, *urls: str) -> Recipe:
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(urls) + "\n")
+    source = SourceSpec(list=str(tmp_path / "list.csv"))
+    return Recipe(name="web", source=source, output=str(tmp_path / "out"), settings=RunSettings(workers=1, max_failed=100), steps=())
+
+
+def reasons(tmp_path: Path) -> dict[str, str | None]:
+    """Return why each source failed, None where it did not, by the last letter of its slug: its number."""
+    return {key.rpartition("-")[0]: fate.reason for key, fate in fates(tmp_path / "out", "raw").items()}
+
+
+def test_a_server_that_is_dead_refuses_or_breaks_off_costs_its_own_samples(
+    tmp_path: Path, web: WebServer, dead: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LocalExecutor.__init__.__kwdefaults__, "back_off_seconds", 0.02)
+    web.refused.add("/1.mp4")
+    web.broken.add("/2.mp4")
+    recipe = recipe_of(tmp_path, *(f"{web.url}/{number}.mp4" for number in range(4)), f"{dead}/gone.mp4")
+    run(recipe)
+    assert reasons(tmp_path) == {"0": None, "1": "unreachable", "2": "unreadable", "3": None, "gone": "unreachable"}
+
+    # Both come back: what had no version so far is taken in by itself, what has failed is asked for again by retry.
+    web.refused.clear()
+    web.broken.clear()
+    [raw] = run(recipe, RunOptions(retry=True)).steps
+    assert (raw.failed, raw.samples_out) == ({"unreachable": 1}, 4)
+    assert reasons(tmp_path) == {"0": None, "1": None, "2": None, "3": None, "gone": "unreachable"}
+
+
+def test_where_no_server_answers_nothing_is_blamed_on_the_samples(tmp_path: Path, dead: str) -> None:
+    recipe = recipe_of(tmp_path, f"{dead}/a.mp4", f"{dead}/b.mp4")
+    with pytest.raises(Unavailable, match=r"asking for http://127\.0\.0\.1:\d+/a\.mp4: the store does not answer"):
+        list_source(recipe.source)
+    with pytest.raises(Unavailable):
+        run(recipe)
+    assert not list((tmp_path / "out").rglob("*.parquet"))
