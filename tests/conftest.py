@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.driver.made import Made
 
 # Before any test imports a library that reads them; worker processes inherit them.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -31,3 +35,21 @@ def shared(root: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("../shared is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """An output that is made once, for `made` to copy."""
+    from tests.driver.made import make_first
+
+    return make_first(tmp_path_factory.mktemp("first"))
+
+
+@pytest.fixture
+def made(first: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
+    """A copy of the first run's output and sources, whose stages note their calls."""
+    from tests.driver.stages import LOG
+
+    copied = first.copy(tmp_path)
+    monkeypatch.setenv(LOG, str(copied.log))
+    return copied

@@ -22,26 +22,13 @@ from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.detect_scenes import DetectScenes
 from shardprep.stages.probe_media import ProbeMedia
 from shardprep.testing.videos import moving, three_shots, with_text
-from tests.driver.made import Made, make_first
+from tests.driver.made import Made
 from tests.driver.outputs import check_fates, digests, files, footer, ledgers, make_sources, shard_digests, strays, tar_members
 from tests.driver.recipes import counted, planned
 from tests.driver.stages import LOG, Costly, Number, noted
 
 FINAL = (".tar", "index.parquet", "manifest.json")
 """What two runs must agree on byte for byte; ledgers hold seconds."""
-
-
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    return make_first(tmp_path_factory.mktemp("first"))
-
-
-@pytest.fixture
-def made(first: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
-    """A copy of the first run's output and sources, whose stages note their calls."""
-    copied = first.copy(tmp_path)
-    monkeypatch.setenv(LOG, str(copied.log))
-    return copied
 
 
 def by_name(summary: RunSummary) -> dict[str, StepSummary]:
