@@ -275,8 +275,14 @@ HOSTILE: Mapping[str, Callable[[], bytes]] = {
 """Files that must meet a clear fate."""
 
 
+_DEMO_CAPTIONS = {
+    "shots with sound.txt": "Three pictures that drift to the left, one after the other.",
+    "news.txt": "Breaking news, then a quiet scene.",
+}
+
+
 def make_videos(folder: Path | str) -> list[Path]:
-    """Write the demo's videos: three with several shots, motion, text and sound, and a broken one; return their paths."""
+    """Write the demo's videos: three with shots, motion, text and sound, two of them captioned, and a broken one; return their paths."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     made = {
@@ -289,6 +295,8 @@ def make_videos(folder: Path | str) -> list[Path]:
     }
     for name, data in made.items():
         (target / name).write_bytes(data)
+    for name, caption in _DEMO_CAPTIONS.items():
+        (target / name).write_text(caption)
     return [target / name for name in made]
 
 

@@ -17,6 +17,7 @@ from shardprep.testing import videos
 def test_the_demo_has_three_whole_videos_and_a_broken_one(tmp_path: Path) -> None:
     paths = videos.make_videos(tmp_path / "new")
     assert [path.name for path in paths] == ["shots with sound.mp4", "news.mp4", "portrait.mp4", "broken.mp4"]
+    assert sorted(path.name for path in (tmp_path / "new").glob("*.txt")) == ["news.txt", "shots with sound.txt"]
     blobs = [FileBlob(str(path), 0, path.stat().st_size) for path in paths]
     assert [probe(blob).num_frames for blob in blobs[:3]] == [96, 96, 72]
     with pytest.raises(DecodeError):
