@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
@@ -16,15 +17,18 @@ from shardprep.driver.state import StepState
 from shardprep.errors import ShardError, StoreError
 from shardprep.recipe.model import RAW, Recipe
 from shardprep.shards.ledger import read_table
+from shardprep.shards.local import ABSENT
 from shardprep.shards.names import parse_ledger_name
 from shardprep.shards.set import SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.assign import assign_shards
 from shardprep.sources.entry import SourceEntry
+from shardprep.sources.find import UNREACHABLE
 from shardprep.sources.listing import list_source
 
 _ASSIGNMENT = "assignment-"
 """What the name of the file begins with that says which source lies in which raw shard."""
+_COLUMNS = pa.schema([("shard", pa.string()), ("key", pa.string()), ("version", pa.string()), ("size", pa.int64())])
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,10 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     store = Store(recipe.output, recipe.settings.storage_options).at(RAW)
     was = read_info(store)
     known = _read_assignment(store, was)
-    entries = list_source(recipe.source, exclude=(Store(recipe.output, recipe.settings.storage_options).url,))
-    assigned = assign_shards(entries, known, recipe.source.samples_per_shard, recipe.source.shard_mib << 20)
+    listed = list_source(recipe.source, exclude=(Store(recipe.output, recipe.settings.storage_options).url,))
+    assigned = assign_shards(
+        _as_they_were(listed, known), _keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_mib << 20
+    )
     identity = {"format": FORMAT_VERSION, "source": "raw"}
     info = SetInfo(
         step=RAW,
@@ -75,26 +81,31 @@ def write_raw_info(raw: RawState) -> None:
 
 
 def _assignment(entries: Mapping[str, Sequence[SourceEntry]]) -> pa.Table:
-    """Return a row of `shard` and `key` per source."""
-    columns = {
-        "shard": (shard for shard, held in entries.items() for _ in held),
-        "key": (entry.key for held in entries.values() for entry in held),
-    }
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+    """Return a row of `shard`, `key`, `version` and `size` per source."""
+    held = [entry for of_shard in entries.values() for entry in of_shard]
+    return pa.table(
+        {
+            "shard": pa.array((shard for shard, of_shard in entries.items() for _ in of_shard), pa.string()),
+            "key": pa.array((entry.key for entry in held), pa.string()),
+            "version": pa.array((entry.version for entry in held), pa.string()),
+            "size": pa.array((entry.size for entry in held), pa.int64()),
+        },
+        _COLUMNS,
+    )
 
 
-def _read_assignment(store: Store, was: SetInfo | None) -> dict[str, list[str]]:
-    """Return the keys that every raw shard has so far; from the ledgers where the file that says so is lost or damaged."""
+def _read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
+    """Return which source every raw shard has so far; from the ledgers where the file that says so is lost or damaged."""
     names = store.names()
     if was is not None and was.assignment in names:
         try:
             with store.blob(str(was.assignment)).open() as file:
-                table = pq.ParquetFile(file).read(use_threads=False)
-            return _grouped(zip(table["shard"].to_pylist(), table["key"].to_pylist(), strict=True))
-        except (pa.ArrowException, OSError, KeyError, StoreError):
+                return pq.ParquetFile(file).read(use_threads=False).cast(_COLUMNS)
+        except (pa.ArrowException, OSError, ValueError, StoreError):
             # Damaged, or taken away by another run: the ledgers know as well.
             pass
-    return _grouped(_in_ledgers(store, names))
+    rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
+    return pa.Table.from_pylist(rows, _COLUMNS)
 
 
 def _in_ledgers(store: Store, names: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -107,8 +118,25 @@ def _in_ledgers(store: Store, names: Iterable[str]) -> Iterator[tuple[str, str]]
             yield from ((parsed.shard, row["key"]) for row in table.to_pylist() if row["role"] == "input")
 
 
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def _keys_by_shard(known: pa.Table) -> dict[str, list[str]]:
     grouped: dict[str, list[str]] = {}
-    for shard, key in pairs:
+    for shard, key in zip(known["shard"].to_pylist(), known["key"].to_pylist(), strict=True):
         grouped.setdefault(shard, []).append(key)
     return grouped
+
+
+def _as_they_were(entries: list[SourceEntry], known: pa.Table) -> list[SourceEntry]:
+    """Return the entries, those as they were known whose web server gives no answer now: what was made of them stays."""
+    lost = {entry.key for entry in entries if entry.version == UNREACHABLE}
+    if not lost:
+        return entries
+    rows = known.filter(pc.and_(pc.is_in(known["key"], pa.array(lost)), pc.is_valid(known["version"]))).to_pylist()
+    were = {row["key"]: (row["version"], row["size"]) for row in rows}
+    return [_with_version(entry, *were[entry.key]) if entry.key in were else entry for entry in entries]
+
+
+def _with_version(entry: SourceEntry, version: str, size: int) -> SourceEntry:
+    if version in (ABSENT, UNREACHABLE):
+        return entry
+    members = tuple(replace(member, size=size) for member in entry.members)
+    return replace(entry, version=version, size=size, members=members, problem=None)

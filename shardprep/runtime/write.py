@@ -109,7 +109,8 @@ class ShardWriter:
             store.remove(name)
             raise Unavailable(f"{store.url}/{tar.name} vanished before its ledger was written: another run uses this output")
         # Nothing reads them any more, now that the new ledger stands; what came meanwhile goes when the step is done.
-        for superseded in {*task.earlier, *([tar.name] if tar else [])} - {name, footer.tar.name if footer.tar else None}:
+        written = {tar.name} if tar else set()
+        for superseded in sorted({*task.earlier, *written} - {name, footer.tar.name if footer.tar else None}):
             store.remove(superseded)
         return Committed.from_footer(name, footer), not mine
 

@@ -100,6 +100,17 @@ def test_a_server_that_is_dead_refuses_or_breaks_off_costs_its_own_samples(
     assert reasons(tmp_path) == {"0": None, "1": None, "2": None, "3": None, "gone": "unreachable"}
 
 
+def test_what_was_made_stays_while_its_server_is_away(tmp_path: Path, web: WebServer) -> None:
+    recipe = recipe_of(tmp_path, *(f"{web.url}/{number}.mp4" for number in range(4)))
+    run(recipe)
+    web.refused.add("/1.mp4")
+    [raw] = run(recipe).steps
+    assert (raw.shards_made, raw.samples_out, raw.failed) == (0, 4, {})
+    next((tmp_path / "out" / "raw").glob("0*.parquet")).unlink()
+    [raw] = run(recipe).steps
+    assert (raw.shards_made, raw.samples_out, raw.failed) == (1, 3, {"unreadable": 1}), "nothing is left of it to be used again"
+
+
 def test_where_no_server_answers_nothing_is_blamed_on_the_samples(tmp_path: Path, dead: str) -> None:
     recipe = recipe_of(tmp_path, f"{dead}/a.mp4", f"{dead}/b.mp4")
     with pytest.raises(Unavailable, match=r"asking for http://127\.0\.0\.1:\d+/a\.mp4: the store does not answer"):
