@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shardprep.errors import StoreError, Unavailable
+from shardprep.shards.signed import unsigned_text
 
 _UNREACHABLE = frozenset(
     "ETIMEDOUT ECONNREFUSED ECONNRESET ECONNABORTED EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ESTALE EPIPE EBUSY EIO EREMOTEIO".split()
@@ -60,6 +61,7 @@ def refusals(doing: str, folder: str | None = None) -> Iterator[None]:
 
 def _refusal(error: Exception, doing: str, folder: str | None) -> StoreError | Unavailable:
     code = _code(error)
+    doing = unsigned_text(doing)
     if code in _UNREACHABLE or (isinstance(error, _loaded(_CONNECTION_ERRORS)) and not _is_final(error)):
         return Unavailable(f"{doing}: the store does not answer ({_words(error)}). Check the network and the store")
     if code in _NEXT_STEP:
@@ -83,7 +85,7 @@ def _code(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return unsigned_text(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def _free(folder: str | None) -> str:

@@ -11,7 +11,7 @@ from shardprep.core.sample import Member, Record, Sample, merge_records
 from shardprep.errors import SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import read_caption
-from shardprep.sources.places import scheme_of, split_url
+from shardprep.sources.places import WEB, scheme_of, split_url
 
 _NO_COLUMNS: Record = {}
 
@@ -57,7 +57,7 @@ class SourceEntry:
     @property
     def is_on_web(self) -> bool:
         """Whether a web server has a file of it."""
-        return any(scheme_of(member.url) in ("http", "https") for member in (*self.members, *self.captions))
+        return any(scheme_of(member.url) in WEB for member in (*self.members, *self.captions))
 
     @property
     def failure(self) -> Failed | None:

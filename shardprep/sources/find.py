@@ -19,7 +19,7 @@ from shardprep.errors import RecipeError, ShardprepError, StoreError, Unavailabl
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store, StoredFile
-from shardprep.sources.places import absolute, common_folder, is_url, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.places import WEB, absolute, common_folder, is_url, relative, scheme_of, split_url, suffix_of
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _GONE = (404, 410)
@@ -93,7 +93,7 @@ def stat_files(urls: Iterable[str], storage_options: Mapping[str, Any] | None = 
         if not is_url(url):
             found[url] = _stat_local(url)
         else:
-            (web if scheme_of(url) in ("http", "https") else remote).append(url)
+            (web if scheme_of(url) in WEB else remote).append(url)
     listed: Files = {}
     for folder in _top_folders({split_url(url)[0] for url in remote}):
         listed |= {f"{folder}/{file.name}": file for file in Store(folder, storage_options).walk()}
@@ -116,7 +116,7 @@ def _place(pattern: str, suffixes: Collection[str]) -> _Place:
     if not is_url(place) and os.path.lexists(place):
         return _Place(place) if os.path.isdir(place) else _Place(split_url(place)[0], file=place)
     # a question mark starts the query of a web address
-    wild = re.search(r"[*[]" if scheme_of(place) in ("http", "https") else r"[*?[]", place)
+    wild = re.search(r"[*[]" if scheme_of(place) in WEB else r"[*?[]", place)
     if wild:
         folder = place[: wild.start()].rpartition("/")[0]
         return _Place(folder or "/", pattern=_compile(place, place[len(folder) + 1 :]))

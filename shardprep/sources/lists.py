@@ -14,7 +14,7 @@ from shardprep.sources.columns import as_text, columns_of, look_up, typed_column
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import absolute, is_url, join, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.places import absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.rows import Row, read_rows
 from shardprep.sources.spec import SourceSpec
 from shardprep.sources.videos import file_entry
@@ -41,15 +41,16 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
     entries: list[SourceEntry] = []
     first: dict[str, int] = {}
     for number, (row, meta, (url, problem)) in enumerate(zip(rows, metas, urls, strict=True), 1):
-        path = relative(url, root)
+        shown = public(url)
+        path = relative(shown, root)
         count = f"{path}#{number}"
         if problem is not None:
             entry = SourceEntry(key=source_key(count, ""), path=printable(path) or f"{name}#{number}", size=0, version="", problem=problem)
-        elif url in first:
-            again = f"duplicate-path: rows {first[url]} and {number} of {name} both name {printable(path)}; leave one out"
+        elif shown in first:
+            again = f"duplicate-path: rows {first[shown]} and {number} of {name} both name {printable(path)}; leave one out"
             entry = replace(file_entry(url, path, files[url], {}), key=source_key(count), problem=again)
         else:
-            first[url] = number
+            first[shown] = number
             entry = file_entry(url, path, files[url], {})
         entries.append(replace(entry, columns=columns_of(_text(spec, row), meta)))
     return entries

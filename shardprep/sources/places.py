@@ -8,6 +8,11 @@ import re
 import sys
 from collections.abc import Sequence
 
+from shardprep.shards.signed import unsigned
+
+WEB = ("http", "https")
+"""Schemes of web servers."""
+
 _URL = re.compile(r"(?!file://)([a-z][a-z0-9+.-]*)(?:://|::)")
 
 
@@ -67,10 +72,15 @@ def common_folder(folders: Sequence[str]) -> str:
     return split[0][0] + "/".join(shared) if shared != [""] else "/"
 
 
+def public(place: str) -> str:
+    """Return a place as it is recorded: a web address without what signs it, so that it is one place however often it is signed."""
+    return unsigned(place) if scheme_of(place) in WEB else place
+
+
 def suffix_of(place: str) -> str:
     """Return what follows the last dot of a name, lower-case, empty where there is none; a URL's query does not count."""
     name = place.rpartition("/")[2]
-    if scheme_of(place) in ("http", "https"):
+    if scheme_of(place) in WEB:
         name = name.partition("?")[0]
     stem, dot, suffix = name.rpartition(".")
     return sys.intern(suffix.lower()) if dot and stem else ""

@@ -12,7 +12,7 @@ from shardprep.sources.captions import CAPTION_SUFFIXES
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, Files, find, stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import relative, scheme_of, suffix_of
+from shardprep.sources.places import WEB, public, relative, scheme_of, suffix_of
 from shardprep.sources.spec import SourceSpec
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
@@ -30,9 +30,9 @@ def list_videos(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEnt
     around: Files = {}
     if spec.captions == "beside":
         # a web server is not asked for a neighbour of each file: most have none, and addresses hold queries
-        named = sorted(url for url in found.named if scheme_of(url) not in ("http", "https"))
+        named = sorted(url for url in found.named if scheme_of(url) not in WEB)
         around = {**stat_files((beside for url in named for beside in _beside(url)), spec.storage_options), **found.around}
-    return [file_entry(url, relative(url, found.root), file, around) for url, file in found.files.items()]
+    return [file_entry(url, relative(public(url), found.root), file, around) for url, file in found.files.items()]
 
 
 def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, StoredFile]) -> SourceEntry:
@@ -52,13 +52,14 @@ def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, Store
 
 def find_problem(url: str, file: StoredFile) -> str | None:
     """Return why a file cannot be a sample, as `reason: detail`."""
+    shown = printable(public(url))
     if suffix_of(url) not in MEDIA_SUFFIXES:
         known = ", ".join(sorted(MEDIA_SUFFIXES))
-        return f"unknown-suffix: {printable(url)} has the suffix {printable(suffix_of(url))!r}; known are {known}"
+        return f"unknown-suffix: {shown} has the suffix {printable(suffix_of(url))!r}; known are {known}"
     if file.version == ABSENT:
-        return f"missing-file: there is no file {printable(url)}; check the path, or the link that leads there"
+        return f"missing-file: there is no file {shown}; check the path, or the link that leads there"
     if file.version == UNREACHABLE:
-        return f"unreachable: the server of {printable(url)} refuses it, or gave no answer; once it does, the next run takes it in"
+        return f"unreachable: the server of {shown} refuses it, or gave no answer; once it does, the next run takes it in"
     return None
 
 

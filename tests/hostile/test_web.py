@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from shardprep.driver.model import RunOptions
@@ -109,6 +110,24 @@ def test_what_was_made_stays_while_its_server_is_away(tmp_path: Path, web: WebSe
     next((tmp_path / "out" / "raw").glob("0*.parquet")).unlink()
     [raw] = run(recipe).steps
     assert (raw.shards_made, raw.samples_out, raw.failed) == (1, 3, {"unreadable": 1}), "nothing is left of it to be used again"
+
+
+def test_an_address_that_is_signed_anew_is_the_same_source(tmp_path: Path, web: WebServer) -> None:
+    first = recipe_of(tmp_path, *(f"{web.url}/{number}.mp4?X-Amz-Signature=5ec{number}" for number in range(4)))
+    run(first)
+    again = recipe_of(
+        tmp_path, *(f"{web.url}/{number}.mp4?X-Amz-Signature=cret{number}" for number in range(4)), f"{web.url}/gone.mp4?sig=5ec"
+    )
+    [raw] = run(again).steps
+    assert (raw.worked_on, raw.samples_out, raw.failed) == (1, 4, {"missing-file": 1})
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    for path in (tmp_path / "out").rglob("*.parquet"):
+        written += str(pq.read_table(path).to_pylist()).encode()
+    assert b"source" in written
+    assert b"5ec" not in written
+    assert b"cret" not in written
+    twice = list_source(recipe_of(tmp_path, f"{web.url}/0.mp4?sig=1", f"{web.url}/0.mp4?sig=2").source)
+    assert [entry.failure and entry.failure.reason for entry in twice] == [None, "duplicate-path"]
 
 
 def test_where_no_server_answers_nothing_is_blamed_on_the_samples(tmp_path: Path, dead: str) -> None:

@@ -1,0 +1,42 @@
+"""An address without what signs it: the same file stays the same, and no credential is written down."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardprep.shards.refusal import refusals
+from shardprep.shards.signed import unsigned, unsigned_text
+from shardprep.shards.store import StoreError
+
+SIGNED = {
+    "https://b.s3.amazonaws.com/v/a.mp4?X-Amz-Algorithm=AWS4&X-Amz-Credential=K%2F2&X-Amz-Signature=5ec&x-id=GetObject": (
+        "https://b.s3.amazonaws.com/v/a.mp4?x-id=GetObject"
+    ),
+    "https://a.blob.core.windows.net/c/a.mp4?sv=2024&se=2026&sr=b&sp=r&sig=5ec%3D": "https://a.blob.core.windows.net/c/a.mp4",
+    "https://storage.googleapis.com/b/a.mp4?GoogleAccessId=x&Expires=1&Signature=5ec": "https://storage.googleapis.com/b/a.mp4",
+    "https://d.cloudfront.net/a.mp4?Policy=x&Signature=5ec&Key-Pair-Id=K": "https://d.cloudfront.net/a.mp4",
+    "https://user:5ec@host/a.mp4?id=7&token=5ec": "https://host/a.mp4?id=7",
+    "https://host/get?video=a@b.mp4&part=2": "https://host/get?video=a@b.mp4&part=2",
+    "http://host/a.mp4?": "http://host/a.mp4",
+    "http://host/a.mp4": "http://host/a.mp4",
+}
+
+
+@pytest.mark.parametrize("address", SIGNED)
+def test_only_what_signs_an_address_goes(address: str) -> None:
+    assert unsigned(address) == SIGNED[address]
+    assert unsigned(unsigned(address)) == unsigned(address)
+    assert unsigned_text(f"reading '{address}' and {address} again") == f"reading '{SIGNED[address]}' and {SIGNED[address]} again"
+
+
+def test_a_refusal_names_no_credential() -> None:
+    url = "https://user:5ec@host/a.mp4?X-Amz-Signature=5ec"
+    with pytest.raises(StoreError) as caught, refusals(f"reading {url}"):
+        raise PermissionError(13, f"403 for {url}")
+    assert "5ec" not in str(caught.value)
+    assert "reading https://host/a.mp4: permission denied" in str(caught.value)
+
+
+def test_other_text_stays_as_it_is() -> None:
+    text = "out/what?token=1 s3://bucket/a?sig=2 a@b.mp4"
+    assert unsigned_text(text) == text
