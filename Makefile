@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 DEMO := build/demo
 BENCHES := cut fused identity memory import growth
 
-.PHONY: help demo test check prove golden stage-table bench $(addprefix bench-,$(BENCHES)) clean
+.PHONY: help demo test check prove golden doc-tables bench $(addprefix bench-,$(BENCHES)) clean
 
 help:
 	@echo 'make demo             three sample videos, from raw files to training shards (VIDEOS=folder: your own)'
@@ -18,7 +18,7 @@ help:
 	@echo 'make prove            the longer proofs (kills, growth, whole runs)'
 	@echo 'make golden           against the numbers of the reference systems, where ../shared/golden is there'
 	@echo 'make bench            every benchmark; one alone: $(addprefix bench-,$(BENCHES))'
-	@echo 'make stage-table      write the table of stages in README.md anew'
+	@echo 'make doc-tables      write the tables in README.md and docs/ anew'
 	@echo 'make clean            remove build/ and caches; $(VENV) stays'
 
 # --- the virtual environment, in three layers; each is made once and again when pyproject.toml or constraints.txt change
@@ -78,8 +78,8 @@ prove: $(VENV)/.dev
 golden: $(VENV)/.dev
 	@if [ -d ../shared/golden ]; then $(BIN)/python -m pytest -q tests/golden; else echo 'golden: ../shared/golden is not there; nothing was compared'; fi
 
-stage-table: $(VENV)/.core
-	@$(BIN)/python -m tests.stage_table
+doc-tables: $(VENV)/.core
+	@$(BIN)/python -m tests.doc_tables
 
 bench: $(addprefix bench-,$(BENCHES))
 

@@ -8,16 +8,26 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from tests.stage_table import stage_table, table_in, with_table
+from shardprep.recipe.load import load_recipe
+from tests.doc_tables import ROOT, table_in, tables, with_table
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
 
-def test_the_table_of_stages_is_the_code_s() -> None:
-    table = table_in((ROOT / "README.md").read_text(encoding="utf-8"))
-    assert table.count("\n") > 5, "the README has no table of stages between its markers"
-    assert table == stage_table(), "write it anew: make stage-table"
+def test_the_tables_are_the_code_s() -> None:
+    for page, of_page in tables().items():
+        text = page.read_text(encoding="utf-8")
+        for name, table in of_page.items():
+            assert table.count("\n") > 5, f"{name} has hardly a row"
+            assert table_in(text, name) == table, f"{page.name}: write it anew: make doc-tables"
+
+
+def test_the_recipe_of_the_guide_is_one(tmp_path: Path) -> None:
+    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "r.yaml").write_text(block)
+    recipe = load_recipe(str(tmp_path / "r.yaml"))
+    assert [step.name for step in recipe.steps] == ["clips", "scores", "good", "best", "train"]
+    assert (recipe.parent_of(recipe.steps[3]), recipe.settings.workers) == ("scores", 8)
 
 
 def test_the_readme_s_recipe_is_the_file_s() -> None:
@@ -28,7 +38,7 @@ def test_the_readme_s_recipe_is_the_file_s() -> None:
 
 def test_the_table_s_place_is_kept_when_it_is_written() -> None:
     text = "before\n<!-- stages -->\nold\n<!-- /stages -->\nafter\n"
-    assert with_table(text, "new") == "before\n<!-- stages -->\nnew\n<!-- /stages -->\nafter\n"
+    assert with_table(text, "stages", "new") == "before\n<!-- stages -->\nnew\n<!-- /stages -->\nafter\n"
 
 
 def test_every_command_is_in_the_docs_and_every_documented_command_exists() -> None:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from shardprep.stages.catalogue import StageInfo
+    from shardprep.stages.catalogue import Setting, StageInfo
 
 models = typer.Typer(help="Make the models that recipes name.", no_args_is_help=True)
 
 
-def stages(name: Annotated[str | None, typer.Argument(help="A stage, to see its settings.")] = None) -> None:
+def stages(name: Annotated[str | None, typer.Argument(help="A stage or gather, to see its settings.")] = None) -> None:
     """List the stages, or show the settings of one: units, defaults, what it reads and writes."""
-    from shardprep.stages.catalogue import describe_stage, find_stage, stage_names
+    from shardprep.recipe.load import GATHERS
+    from shardprep.stages.catalogue import describe_settings, describe_stage, find_stage, stage_names
 
     if name is None:
         infos = [describe_stage(find_stage(known)) for known in stage_names()]
         _print_list(infos)
+        print(f"and the gathers {' and '.join(GATHERS)}, which see a whole set; `shardprep stages NAME` shows the settings of one")
+    elif name in GATHERS:
+        print(f"{name} (a gather: it sees the whole set)\n\n{inspect.getdoc(GATHERS[name])}\n\nsettings:")
+        _print_settings(describe_settings(GATHERS[name]))
     else:
         _print_stage(describe_stage(find_stage(name)))
 
@@ -56,18 +62,22 @@ def _print_list(infos: list[StageInfo]) -> None:
 
 def _print_stage(info: StageInfo) -> None:
     print(f"{info.name} (version {info.version})\n\n{info.doc}\n\nsettings:")
-    for setting in info.settings:
-        unit = f" [{setting.unit}]" if setting.unit else ""
-        print(f"  {setting.name}{unit}: {setting.type}{'  required' if setting.is_required else f' = {_shown(setting.default)}'}")
-        for line in setting.doc.splitlines():
-            print(f"      {line}")
-    if not info.settings:
-        print("  none")
+    _print_settings(info.settings)
     print(f"\nreads:   {_names(info.reads)}")
     print(f"writes:  {_names(info.writes, with_types=True)}")
     print(f"frames:  {info.frames or '-'}")
     print(f"accepts: {_names(info.accepts)}")
     print(f"extra:   {', '.join(info.extras or ()) or '-'}")
+
+
+def _print_settings(settings: Sequence[Setting]) -> None:
+    for setting in settings:
+        unit = f" [{setting.unit}]" if setting.unit else ""
+        print(f"  {setting.name}{unit}: {setting.type}{'  required' if setting.is_required else f' = {_shown(setting.default)}'}")
+        for line in setting.doc.splitlines():
+            print(f"      {line}")
+    if not settings:
+        print("  none")
 
 
 def _shown(value: object) -> str:

@@ -18,6 +18,7 @@ class Select:
     sample: int | float | None = None
     """A number of samples (an integer) or a share of them (0.0 to 1.0), drawn by hash of seed and key after `where` and before `limit`."""
     seed: int = 0
+    """Seed of the draw."""
 
     def __post_init__(self) -> None:
         if not self.where.strip():

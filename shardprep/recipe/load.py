@@ -122,7 +122,9 @@ def _step(data: Any, path: Path, problems: Problems) -> Step | None:
         gather = _gather(*next(iter(body.items())), path, problems)
         # A select that keeps all stands in for what could not be read, so that the other steps are checked still.
         return Gather(name=name, does=gather or Select(), from_=from_)
-    problems.add(path, f"step {name} is neither a list of stages, such as [probe_media, detect_scenes], nor a gather: {', '.join(GATHERS)}")
+    hint = f"; `from` stands beside {name}, not below it" if isinstance(body, Mapping) and "from" in body else ""
+    gathers = ", ".join(GATHERS)
+    problems.add(path, f"step {name} is neither a list of stages, such as [probe_media, detect_scenes], nor a gather: {gathers}{hint}")
     return None
 
 

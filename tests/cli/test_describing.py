@@ -51,3 +51,11 @@ def test_tiny_models_are_made_and_called_random(tmp_path: Path) -> None:
     for line in lines:
         assert line.endswith("RANDOM MODEL")
         assert Path(line.split()[1]).is_dir()
+
+
+def test_a_gather_is_shown_with_its_settings() -> None:
+    listed = CliRunner().invoke(app, ["stages"])
+    assert "the gathers select and pack" in listed.output
+    result = CliRunner().invoke(app, ["stages", "pack"])
+    assert result.exit_code == 0
+    assert "shard_mib [MiB]: int = 512\n      A shard is closed before it would grow beyond this." in result.output

@@ -107,6 +107,7 @@ WRONG = [
     (["- u: {pack: {shard_mb: 5}}"], r'r\.yaml:3: pack has no setting "shard_mb"; did you mean shard_mib'),
     (["- u: {pack: {roles: [latent]}}"], r"step u reads latent, which no earlier step writes"),
     (["- u: embed_t5"], r"step u is neither a list of stages"),
+    (["- u: {from: raw, select: 'true'}"], r"step u is neither .*; `from` stands beside u, not below it"),
     (["- embed_t5"], r"r\.yaml:3: a step is one `NAME: \[stage, stage\]`"),
     (["- a: [embed_t5]", "  b: [embed_clip]"], r"a step is one .*; found a, b"),
     (["- s: [{embed_t5: {}, embed_clip: {}}]"], r"a list item holds one stage"),
