@@ -78,11 +78,16 @@ def public(place: str) -> str:
 
 
 def suffix_of(place: str) -> str:
-    """Return what follows the last dot of a name, lower-case, empty where there is none; a URL's query does not count."""
-    name = place.rpartition("/")[2]
+    """Return what follows the last dot of a name, lower-case, empty where there is none; a query counts where a web address has none."""
     if scheme_of(place) in WEB:
-        name = name.partition("?")[0]
-    stem, dot, suffix = name.rpartition(".")
+        path, _, query = place.partition("?")
+        # `get?file=https://host/a.mp4` has its name in the query
+        return _suffix(path) or _suffix(re.split("[?&]", query)[0])
+    return _suffix(place)
+
+
+def _suffix(path: str) -> str:
+    stem, dot, suffix = path.rpartition("/")[2].rpartition(".")
     return sys.intern(suffix.lower()) if dot and stem else ""
 
 
