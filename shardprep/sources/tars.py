@@ -16,9 +16,9 @@ from shardprep.shards.tar import TarMember, index_tar
 from shardprep.sources.captions import caption_of, read_object
 from shardprep.sources.columns import as_text, columns_of, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import find
+from shardprep.sources.find import UNREACHABLE, find
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import relative, split_url, suffix_of
+from shardprep.sources.places import public, relative, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
 
 PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill".split())
@@ -48,15 +48,15 @@ def list_tars(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
     if not found.files:
         raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): there is no .tar file")
-    if missing := [url for url, file in found.files.items() if file.version == ABSENT]:
+    if missing := [public(url) for url, file in found.files.items() if file.version in (ABSENT, UNREACHABLE)]:
         raise SourceError(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
-    if other := [url for url in found.files if suffix_of(url) != "tar"]:
+    if other := [public(url) for url in found.files if suffix_of(url) != "tar"]:
         raise SourceError(f"source {other[0]!r} does not end in .tar; unpack what is compressed: samples are read from where they lie")
     drafts: list[_Draft] = []
     for url, file in found.files.items():
         folder, name = split_url(url)
         blob = Store(folder, spec.storage_options).blob(name, 0, file.size)
-        drafts += _read_tar(blob, relative(url, found.root), url, file, spec)
+        drafts += _read_tar(blob, relative(public(url), found.root), url, file, spec)
     metas = typed_columns([_metadata(spec, draft) for draft in drafts])
     return [_entry(spec, draft, meta) for draft, meta in zip(drafts, metas, strict=True)]
 

@@ -22,7 +22,7 @@ def list_videos(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEnt
     """Return an entry per video or image file; SourceError where there is none, or none of those that are named."""
     found = find(spec.locations, MEDIA_SUFFIXES, exclude, spec.storage_options)
     if found.files and found.files.keys() <= found.named and all(file.version == ABSENT for file in found.files.values()):
-        raise SourceError(f"source {', '.join(spec.locations)!r}: there is no file {printable(min(found.files))}; check the path")
+        raise SourceError(f"source {', '.join(spec.locations)!r}: there is no file {printable(public(min(found.files)))}; check the path")
     if not any(suffix_of(url) in MEDIA_SUFFIXES for url in found.files):
         known = ", ".join(sorted(MEDIA_SUFFIXES))
         what = f"none of the {len(found.around)} files there is a video or an image" if found.around else "there are no files"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import socket
+import tarfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import pytest
 
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
-from shardprep.errors import Unavailable
+from shardprep.errors import SourceError, Unavailable
 from shardprep.executors.local import LocalExecutor
 from shardprep.recipe.model import Recipe, RunSettings
 from shardprep.sources.listing import list_source
@@ -129,6 +130,21 @@ def test_an_address_that_is_signed_anew_is_the_same_source(tmp_path: Path, web: 
     assert b"whisper" not in written
     twice = list_source(recipe_of(tmp_path, f"{web.url}/0.mp4?sig=1", f"{web.url}/0.mp4?sig=2").source)
     assert sorted(entry.failure.reason if entry.failure else "" for entry in twice) == ["", "duplicate-path"]
+
+
+def test_tars_on_a_web_server(tmp_path: Path, web: WebServer, dead: str) -> None:
+    with tarfile.open(tmp_path / "web" / "a.tar", "w") as tar:
+        for name in ("one.mp4", "two.mp4"):
+            tar.add(tmp_path / "web" / "0.mp4", name)
+    entries = list_source(SourceSpec(shards=f"{web.url}/a.tar?X-Amz-Signature=hush"))
+    assert [(entry.path, entry.members[0].size, entry.problem) for entry in entries] == [
+        ("a.tar!one", 7, None),
+        ("a.tar!two", 7, None),
+    ]
+    web.refused.add("/b.tar")
+    with pytest.raises(SourceError, match=r"1 of 2 tars are not there, e\.g\. http://127\.0\.0\.1:\d+/b\.tar; check the names") as caught:
+        list_source(SourceSpec(shards=(f"{web.url}/a.tar", f"{web.url}/b.tar?sig=hush")))
+    assert "hush" not in str(caught.value)
 
 
 def test_where_no_server_answers_nothing_is_blamed_on_the_samples(tmp_path: Path, dead: str) -> None:
