@@ -18,13 +18,14 @@ from shardprep.errors import ShardError, StoreError
 from shardprep.recipe.model import RAW, Recipe
 from shardprep.shards.ledger import read_table
 from shardprep.shards.local import ABSENT
-from shardprep.shards.names import parse_ledger_name
+from shardprep.shards.names import SOURCE_TARS, parse_ledger_name
 from shardprep.shards.set import SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.assign import assign_shards
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import UNREACHABLE
 from shardprep.sources.listing import list_source
+from shardprep.sources.tar_index import TarIndexes
 
 _ASSIGNMENT = "assignment-"
 """What the name of the file begins with that says which source lies in which raw shard."""
@@ -37,6 +38,8 @@ class RawState:
 
     state: StepState
     entries: Mapping[str, Sequence[SourceEntry]]
+    tar_indexes: TarIndexes
+    """What the source's tars hold; `write_raw_info` keeps it for the next run."""
 
 
 def raw_state(recipe: Recipe, retry: bool) -> RawState:
@@ -44,7 +47,8 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     store = Store(recipe.output, recipe.settings.storage_options).at(RAW)
     was = read_info(store)
     known = _read_assignment(store, was)
-    listed = list_source(recipe.source, exclude=(Store(recipe.output, recipe.settings.storage_options).url,))
+    tar_indexes = TarIndexes(store.at(SOURCE_TARS))
+    listed = list_source(recipe.source, (Store(recipe.output, recipe.settings.storage_options).url,), tar_indexes)
     assigned = assign_shards(
         _as_they_were(listed, known), _keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_mib << 20
     )
@@ -62,12 +66,13 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     }
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
-    return RawState(state, assigned)
+    return RawState(state, assigned, tar_indexes)
 
 
 def write_raw_info(raw: RawState) -> None:
     """Write which source lies in which shard, then `set.json`; remove what said so before."""
     store = raw.state.set.store
+    raw.tar_indexes.save()
     sink = io.BytesIO()
     pq.write_table(_assignment(raw.entries), sink, compression="zstd")
     name = f"{_ASSIGNMENT}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"

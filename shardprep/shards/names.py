@@ -9,6 +9,8 @@ SET_FILE = "set.json"
 DIGESTS_FILE = "digests.json"
 LEDGERS = "ledgers"
 """The subfolder of a packed set that holds its ledgers, so that loaders which glob the folder see tars only."""
+SOURCE_TARS = "tars"
+"""The subfolder of the source's own set that keeps what foreign tars hold: a cache."""
 _LEDGER = re.compile(r"(?P<shard>[a-z0-9-]*?[0-9]{6})-(?P<fingerprint>[0-9a-f]{8})(?:-(?P<retry>[0-9]+))?\.parquet")
 _TAR = re.compile(r"(?P<shard>[a-z0-9-]*?[0-9]{6})-(?P<sha>[0-9a-f]{12})\.tar")
 

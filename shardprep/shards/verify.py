@@ -14,7 +14,7 @@ from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import ShardprepError
 from shardprep.shards.join import View, open_view
 from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, parse_ledger_name
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.packed_record import unpack_record
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed, ShardSet, relative_url
@@ -150,8 +150,9 @@ def _cached(where: str, committed: Committed, ledger: Ledger) -> Iterator[Proble
 def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator[Problem]:
     needed = {SET_FILE, DIGESTS_FILE, shard_set.info.assignment}
     needed |= {c.ledger for c in current.values()} | {c.tar for c in current.values()}
+    is_source = not shard_set.info.parents
     for file in shard_set.store.walk():
-        if file.name not in needed:
+        if file.name not in needed and not (is_source and file.name.startswith(f"{SOURCE_TARS}/")):
             yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with verify --clean")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from shardprep.core.blob import Blob, read_blob
@@ -34,7 +35,7 @@ def read_object(blob: Blob, what: str) -> dict[str, Any]:
     return value
 
 
-def caption_of(document: dict[str, Any]) -> str | None:
+def caption_of(document: Mapping[str, Any]) -> str | None:
     """Return the first of the fields `text` and `caption` that holds text."""
     found = (document.get(name) for name in TEXT_FIELDS)
     return next((text for value in found if isinstance(value, str) and (text := clean_text(value))), None)

@@ -11,18 +11,22 @@ from shardprep.errors import RecipeError, SourceError
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.lists import list_rows
 from shardprep.sources.spec import FOLDER, SourceSpec
+from shardprep.sources.tar_index import TarIndexes
 from shardprep.sources.tars import list_tars
 from shardprep.sources.videos import list_videos
 
 
-def list_source(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry]:
-    """Return the entries of a source, sorted by path, keys unique; what is found below `exclude` (the output) is none of it."""
+def list_source(spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None) -> list[SourceEntry]:
+    """Return the entries of a source, sorted by path, keys unique; what is found below `exclude` (the output) is none of it.
+
+    `indexes` know tars that were read before.
+    """
     if spec.videos is not None:
         entries = list_videos(spec, exclude)
     elif spec.list is not None:
         entries = list_rows(spec)
     else:
-        entries = list_tars(spec, exclude)
+        entries = list_tars(spec, exclude, indexes)
     entries = sorted(_grouped(entries, spec.group_by), key=lambda entry: (entry.path, entry.key))
     seen: dict[str, SourceEntry] = {}
     for entry in entries:

@@ -1,0 +1,160 @@
+"""What foreign tars hold: their samples and where the members lie, walked once and kept as JSON until a tar changes."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardprep.core.fingerprint import digest
+from shardprep.core.sample import RECORD_SUFFIX, role_of
+from shardprep.errors import ShardError, SourceError, StoreError
+from shardprep.shards.store import Store, StoredFile
+from shardprep.shards.tar import TarMember, index_tar
+from shardprep.sources.captions import read_object
+from shardprep.sources.keys import printable
+from shardprep.sources.places import public, split_url
+
+PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill".split())
+TEXT_SUFFIX = "txt"
+_SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+_FORMAT = 1
+"""Raised where a tar is read in another way, so that what was kept is not used."""
+
+
+@dataclass(frozen=True, slots=True)
+class TarPlace:
+    """A member of a tar; `suffix` in lower case."""
+
+    suffix: str
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class TarSample:
+    """A sample of a tar. An empty key stands for the damage that ends the tar."""
+
+    key: str
+    places: tuple[TarPlace, ...] = ()
+    document: Mapping[str, Any] | None = None
+    """What its JSON member holds."""
+    problem: str | None = None
+    """`reason: detail` where it cannot be carried."""
+
+
+class TarIndexes:
+    """The samples of tars, kept in a folder beside the raw shards: of a tar whose size and version are the same nothing is read."""
+
+    def __init__(self, store: Store | None = None) -> None:
+        """Without a store every tar is read."""
+        self._store = store
+        self._there = store.names() if store else {}
+        self._new: dict[str, bytes] = {}
+        self._used: set[str] = set()
+
+    def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
+        """Return the samples of a tar; `name` is for messages, printable. Safe to call from several threads."""
+        kept = f"{digest([_FORMAT, printable(public(url)), name, file.size, file.version])[:16]}.json.z"
+        self._used.add(kept)
+        if (samples := self._read(kept)) is None:
+            folder, base = split_url(url)
+            samples = list(read_tar(Store(folder, storage_options), base, file.size, name))
+            self._new[kept] = zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode())
+        return samples
+
+    def save(self) -> None:
+        """Write what was read, and remove what no tar of the source needs any more."""
+        if self._store is None:
+            return
+        for name, data in self._new.items():
+            self._store.replace_bytes(name, data)
+        for name in self._there.keys() - self._used:
+            self._store.remove(name)
+
+    def _read(self, name: str) -> list[TarSample] | None:
+        if self._store is None or name not in self._there:
+            return None
+        try:
+            return [_from_json(data) for data in json.loads(zlib.decompress(self._store.read(name)))]
+        except (StoreError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
+            # It is only a cache: damaged, or taken away by another run, it counts as not there.
+            return None
+
+
+@dataclass
+class _Draft:
+    """A sample while its members come."""
+
+    key: str
+    members: list[TarMember] = field(default_factory=list)
+    document: Mapping[str, Any] | None = None
+    problem: str | None = None
+
+    @property
+    def suffixes(self) -> set[str]:
+        return {member.suffix.lower() for member in self.members}
+
+    def sample(self) -> TarSample:
+        members = () if self.problem else self.members
+        return TarSample(self.key, tuple(TarPlace(m.suffix.lower(), m.offset, m.size) for m in members), self.document, self.problem)
+
+
+def read_tar(store: Store, base: str, size: int, name: str) -> Iterator[TarSample]:
+    """Yield the samples of a tar, `base` in `store`; one with a problem where a member is refused, and one for the damage that ends it."""
+    by_key: dict[str, _Draft] = {}
+    damage: str | None = None
+    try:
+        for member in index_tar(store.blob(base, 0, size), name=name, foreign=True, go_on=True):
+            draft = by_key.setdefault(member.key, _Draft(member.key))
+            draft.members.append(member)
+            if member.problem is not None:
+                draft.problem = draft.problem or f"refused-member: {member.problem}"
+    except ShardError as error:
+        damage = f"damaged-tar: {error}"
+    drafts = list(by_key.values())
+    for i, draft in enumerate(drafts):
+        if damage and i == len(drafts) - 1 and not (i and draft.suffixes >= drafts[i - 1].suffixes):
+            # its other members may have come after the damage
+            draft.problem = f"{damage}; the sample may lack members"
+        else:
+            _finish(draft, store, base)
+        yield draft.sample()
+    if damage:
+        yield TarSample("", problem=f"{damage}; what comes after is lost, make the tar again")
+
+
+def _finish(draft: _Draft, store: Store, base: str) -> None:
+    """Read the sample's JSON, and find out whether it can be carried."""
+    draft.problem = draft.problem or _problem(draft.members)
+    for member in draft.members if draft.problem is None else ():
+        if member.suffix.lower() == RECORD_SUFFIX:
+            try:
+                draft.document = read_object(store.blob(base, member.offset, member.size), printable(member.name))
+            except SourceError as error:
+                draft.problem = f"bad-json: {error}"
+
+
+def _problem(members: Sequence[TarMember]) -> str | None:
+    suffixes = [member.suffix.lower() for member in members]
+    if pickled := [suffix for suffix in suffixes if suffix.rpartition(".")[2] in PICKLE_SUFFIXES]:
+        return f"pickle-member: it holds a .{pickled[0]}, and pickles are neither read nor carried; make the tar again without it"
+    if odd := [suffix for suffix in suffixes if not _SUFFIX.fullmatch(suffix)]:
+        return f"bad-suffix: the suffix {printable(odd[0])!r} cannot be written to a tar; it may hold a-z 0-9 _ + - and dots"
+    data = [suffix for suffix in suffixes if suffix not in (RECORD_SUFFIX, TEXT_SUFFIX)]
+    roles = [role_of(suffix) for suffix in data]
+    if twice := [suffix for suffix, role in zip(data, roles, strict=True) if roles.count(role) > 1]:
+        return f"two-members-of-a-role: {' and '.join(twice)} are both its {role_of(twice[0])}; a sample has one"
+    return None if data else "no-media: it holds neither a video nor an image nor other data"
+
+
+def _to_json(sample: TarSample) -> dict[str, Any]:
+    places = [[place.suffix, place.offset, place.size] for place in sample.places]
+    return {"key": sample.key, "places": places, "document": sample.document, "problem": sample.problem}
+
+
+def _from_json(data: Mapping[str, Any]) -> TarSample:
+    return TarSample(data["key"], tuple(TarPlace(*place) for place in data["places"]), data["document"], data["problem"])
