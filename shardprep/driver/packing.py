@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.driver.identity import differences, gather_identity, shard_fingerprint
 from shardprep.driver.state import StepState, check_kind
-from shardprep.errors import ShardError, StoreError, Unavailable
+from shardprep.errors import ShardError, Unavailable
 from shardprep.gather.manifest import MANIFEST_FILE, Manifest, read_manifest, remove_manifest, write_manifest
 from shardprep.gather.outline import ROWS_SUFFIX, Outline, OutlineTask
 from shardprep.gather.pack import PackTask
@@ -17,7 +18,7 @@ from shardprep.gather.planning import PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
-from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name, shard_of
+from shardprep.shards.names import LEDGERS, by_shard, ledger_name, parse_ledger_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
 from shardprep.shards.store import Store
 
@@ -59,15 +60,10 @@ class Packing:
 
     def manifest(self) -> Manifest | None:
         """Return the manifest that stands in the folder, of whatever packing; None where it is damaged."""
-        try:
-            return read_manifest(self._store)
-        except ShardError:
-            return None
-        except StoreError:
-            if self._store.size(MANIFEST_FILE) is not None:
-                raise
-            # Another run has begun to pack since the folder was listed.
-            return None
+        manifest = None
+        with suppress(ShardError), self._store.unless_gone(MANIFEST_FILE):
+            manifest = read_manifest(self._store)
+        return manifest
 
     def is_done(self) -> bool:
         """Whether the packed set that stands is made from just this, and every file of it is there as large as it was."""
@@ -119,9 +115,7 @@ class Packing:
         # In this order: a ledger that is listed had its tar before it.
         ledgers = self.ledgers.store.names()
         sizes = self._store.names()
-        earlier: dict[str | None, set[str]] = {}
-        for name in ledgers:
-            earlier.setdefault(shard_of(name), set()).add(name)
+        earlier = by_shard(ledgers)
         todo = []
         for shard, task in self._tasks.items():
             name = str(ledger_name(shard, task.fingerprint))
@@ -129,7 +123,7 @@ class Packing:
                 self.ledgers.store.remove(name)
             elif name in ledgers:
                 continue
-            todo.append(replace(task, earlier=tuple(sorted(earlier.get(shard, set()) - {name}))))
+            todo.append(replace(task, earlier=tuple(other for other in earlier.get(shard, ()) if other != name)))
         self.ledgers.save_digests()
         return todo
 

@@ -16,7 +16,7 @@ from shardprep.gather.settings import Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.join import Chain, chain_of
-from shardprep.shards.names import parse_ledger_name, shard_of
+from shardprep.shards.names import by_shard, parse_ledger_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info
 from shardprep.shards.store import Store
 
@@ -66,14 +66,11 @@ class StepState:
     def refresh(self, retry: bool) -> None:
         """Find out which shards are there, from the names and sizes in the folder."""
         sizes = self.set.store.names()
-        by_shard: dict[str, list[str]] = {}
-        for name in sizes:
-            if shard := shard_of(name):
-                by_shard.setdefault(shard, []).append(name)
+        names = by_shard(sizes)
         for shard, fingerprint in self.fingerprints.items():
             if fingerprint is None:
                 continue
-            earlier = tuple(by_shard.get(shard, ()))
+            earlier = tuple(names.get(shard, ()))
             ledgers = list(filter(None, map(parse_ledger_name, earlier)))
             own = [name for name in ledgers if name.fingerprint == fingerprint[:8]]
             if not own:

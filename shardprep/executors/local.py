@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pebble import ProcessExpired
 
@@ -152,15 +152,15 @@ class LocalExecutor:
         return job.not_before <= time.monotonic() and job.is_fetched and (job.refusals > 0 or not is_trouble)
 
     def _prepared(self, job: Job[T]) -> T:
-        task = with_fields(job.task, journal=job.journal)
-        if isinstance(task, ShardTask) and job.fetched is not None:
-            task = with_fields(task, **with_copies(task, job.fetched.copies))
-        if isinstance(task, ShardTask) and job.refusals == _REFUSALS - 1:
-            task = with_fields(task, is_last_attempt=True)
-        if isinstance(task, ShardTask) and job.suspected:
-            # One call at a time, so that a death names its sample.
-            task = with_fields(task, settings=replace(task.settings, decode_ahead=0))
-        return task
+        changes: dict[str, Any] = {"journal": job.journal}
+        if isinstance(job.task, ShardTask):
+            changes["is_last_attempt"] = job.refusals == _REFUSALS - 1
+            if job.fetched is not None:
+                changes |= with_copies(job.task, job.fetched.copies)
+            if job.suspected:
+                # One call at a time, so that a death names its sample.
+                changes["settings"] = replace(job.task.settings, decode_ahead=0)
+        return with_fields(job.task, **changes)
 
     def _answer(self, future: Future[R | Problem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
         """Return what came of one attempt, or None where it is to be made again."""

@@ -15,7 +15,7 @@ from shardprep.core.fingerprint import canonical_json, digest
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Record, Sample
 from shardprep.core.tensors import TensorInfo, empty_tensor_file, read_header
-from shardprep.errors import ShardError, StoreError
+from shardprep.errors import ShardError
 from shardprep.gather.settings import Pack
 from shardprep.shards.join import Chain, JoinedRow, MemberAt, read_rows
 from shardprep.shards.packed_record import ColumnTypes
@@ -115,7 +115,9 @@ def outline_shard(task: OutlineTask) -> Outline:
     """Write the rows of an input shard where they are not there yet, and return its outline."""
     store = Store(task.rows_url, task.storage_options)
     name = f"{task.shard}-{digest([[at.set, at.ledger, at.digest] for at in task.chain])[:12]}{ROWS_SUFFIX}"
-    lines = _lines_there(store, name)
+    lines = None
+    with store.unless_gone(name):
+        lines = store.read(name).splitlines(keepends=True)
     if lines is not None:
         rows = [from_line(line) for line in lines]
     else:
@@ -123,17 +125,6 @@ def outline_shard(task: OutlineTask) -> Outline:
         lines = [_to_line(row) for row in rows]
         store.create_bytes(name, b"".join(lines))
     return _outline(task, name, rows, [len(line) for line in lines])
-
-
-def _lines_there(store: Store, name: str) -> list[bytes] | None:
-    """Return the lines of a file of rows, or None where there is none."""
-    try:
-        return store.read(name).splitlines(keepends=True) if store.size(name) is not None else None
-    except StoreError:
-        if store.size(name) is not None:
-            raise
-        # Another run that packs the same has come to its end, and taken it away.
-        return None
 
 
 def from_line(line: bytes) -> PackRow:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.sample import Member, Sample
-from shardprep.errors import ShardError, StoreError
+from shardprep.errors import ShardError
 from shardprep.runtime.rows import Outgoing, Result
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, comparable, read_footer, read_ledger
@@ -80,17 +81,10 @@ def _footers(task: ShardTask, store: Store) -> dict[str, Footer]:
     """Return the footers of the shard's whole ledgers by file name."""
     found = {}
     for name in filter(parse_ledger_name, task.earlier):
-        try:
+        with suppress(ShardError), store.unless_gone(name):
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
-        except ShardError:
-            continue
-        except StoreError:
-            if store.size(name) is not None:
-                raise
-            # Another run has put a newer one in its place since it was listed.
-            continue
-        if footer.tar is None or store.size(footer.tar.name) == footer.tar.size:
-            found[name] = footer
+            if footer.tar is None or store.size(footer.tar.name) == footer.tar.size:
+                found[name] = footer
     return found
 
 

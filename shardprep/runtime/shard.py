@@ -10,13 +10,14 @@ from shardprep.core.outcome import Failed
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process
 from shardprep.errors import ShardError, ShardprepError, StoreError, Unavailable
+from shardprep.runtime.guarded import guarded
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
 from shardprep.runtime.reuse import find_earlier, sample_digest
 from shardprep.runtime.rows import Result, result_of
 from shardprep.runtime.task import ShardResult, ShardTask
-from shardprep.runtime.write import ShardWriter, find_standing, guarded
+from shardprep.runtime.write import ShardWriter, find_standing
 from shardprep.shards.join import read_chain
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store

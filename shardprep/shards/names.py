@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 SET_FILE = "set.json"
@@ -47,6 +48,15 @@ def shard_name(number: int) -> str:
 def tar_name(shard: str, sha256: str) -> str:
     """Return the name of a shard's tar, which says its content."""
     return f"{shard}-{sha256[:12]}.tar"
+
+
+def by_shard(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of ledgers and tars by their shard; other files are left out."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if shard := shard_of(name):
+            found.setdefault(shard, []).append(name)
+    return found
 
 
 def shard_of(name: str) -> str | None:

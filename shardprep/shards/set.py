@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shardprep.core.fingerprint import FORMAT_VERSION
-from shardprep.errors import IncompleteSet, ShardError, StoreError
+from shardprep.errors import IncompleteSet, ShardError
 from shardprep.shards.ledger import Footer, Ledger, read_footer, read_ledger
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, parse_ledger_name, shard_of
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, by_shard, parse_ledger_name, shard_of
 from shardprep.shards.store import Store
 
 SetKind = Literal["base", "sidecar", "packed"]
@@ -91,15 +92,10 @@ class ShardSet:
 
     def readable(self, name: str) -> Committed | None:
         """Return what is known of a ledger, or None where it cannot be read or is no longer there."""
-        try:
-            return self.committed(name)
-        except ShardError:
-            return None
-        except StoreError:
-            if self.store.size(name) is not None:
-                raise
-            # Another run has put a newer one in its place since it was listed.
-            return None
+        found = None
+        with suppress(ShardError), self.store.unless_gone(name):
+            found = self.committed(name)
+        return found
 
     def whole(self, name: str, sizes: Mapping[str, int]) -> Committed | None:
         """Return what is known of a readable ledger whose tar is listed in `sizes` as large as it was; else None."""
@@ -136,13 +132,11 @@ class ShardSet:
         Of several ledgers of one shard the one counts that was made by this set's step and is superseded by no other; one
         that cannot be read counts as not there.
         """
-        by_shard: dict[str, list[LedgerName]] = {shard: [] for shard in self.info.shards}
-        for name in self.store.names():
-            parsed = parse_ledger_name(name)
-            if parsed and parsed.shard in by_shard:
-                by_shard[parsed.shard].append(parsed)
+        names = by_shard(self.store.names())
         unreadable: list[ShardError] = []
-        found = {shard: self._valid(names, unreadable) for shard, names in by_shard.items()}
+        found = {
+            shard: self._valid(list(filter(None, map(parse_ledger_name, names.get(shard, ())))), unreadable) for shard in self.info.shards
+        }
         missing = [shard for shard, committed in found.items() if committed is None]
         if missing and not partial:
             raise IncompleteSet(

@@ -145,6 +145,10 @@ class Store:
                 return FileBlob(self._folder.path(checked), offset, size)
             return self._folder.blob(checked, offset, size)
 
+    def unless_gone(self, name: str) -> _UnlessGone:
+        """Return a context that passes over the refusal of a file that is gone: another run may have removed it since it was listed."""
+        return _UnlessGone(self, name)
+
     def path(self, name: str) -> Path | None:
         """Return a file's local path, or None on a remote store."""
         checked = _checked(name, self.url)
@@ -211,6 +215,17 @@ class Store:
 
     def _writing(self, name: str | None) -> AbstractContextManager[None]:
         return refusals(f"writing {self.url}/{name or ''}".rstrip("/"), self.local_root)
+
+
+class _UnlessGone:
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        return isinstance(error, StoreError) and self._store.size(self._name) is None
 
 
 def _remote(url: str, options: dict[str, Any]) -> tuple[str, RemoteFolder]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardprep.shards.names import ledger_name, parse_ledger_name, shard_name, shard_of, tar_name
+from shardprep.shards.names import by_shard, ledger_name, parse_ledger_name, shard_name, shard_of, tar_name
 
 HEX = "0123456789abcdef"
 shards = st.integers(0, 10**8).map(shard_name) | st.tuples(st.integers(0, 10**4), st.integers(0, 10**7)).map(
@@ -47,3 +47,8 @@ def test_a_retry_is_later_than_what_it_retries() -> None:
     names = [ledger_name("000000", "f" * 64, retry) for retry in (0, 2, 10)]
     assert max(reversed(names), key=lambda name: name.retry) == names[2]
     assert [str(name) for name in names] == ["000000-ffffffff.parquet", "000000-ffffffff-2.parquet", "000000-ffffffff-10.parquet"]
+
+
+def test_names_by_shard() -> None:
+    names = ["000001-0123456789ab.tar", "000000-01234567.parquet", "set.json", "000001-01234567-2.parquet"]
+    assert by_shard(names) == {"000001": [names[0], names[3]], "000000": [names[1]]}

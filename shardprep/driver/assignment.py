@@ -1,0 +1,104 @@
+"""Which source lies in which raw shard, and as what it was listed: a Parquet file that is kept from run to run."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shardprep.errors import ShardError, StoreError
+from shardprep.shards.ledger import read_table
+from shardprep.shards.local import ABSENT
+from shardprep.shards.names import parse_ledger_name
+from shardprep.shards.set import SetInfo
+from shardprep.shards.store import Store
+from shardprep.sources.entry import SourceEntry
+from shardprep.sources.find import UNREACHABLE
+
+_PREFIX = "assignment-"
+_COLUMNS = pa.schema([("shard", pa.string()), ("key", pa.string()), ("version", pa.string()), ("size", pa.int64())])
+
+
+def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]]) -> str:
+    """Write the file where it would change, and return its name, which says its content."""
+    sink = io.BytesIO()
+    pq.write_table(_table_of(entries), sink, compression="zstd")
+    name = f"{_PREFIX}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"
+    if store.size(name) is None or store.read(name) != sink.getvalue():
+        store.replace_bytes(name, sink.getvalue())
+    return name
+
+
+def remove_other_assignments(store: Store, name: str) -> None:
+    """Remove what said so before."""
+    for other in store.names():
+        if other.startswith(_PREFIX) and other != name:
+            store.remove(other)
+
+
+def read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
+    """Return which source every raw shard has so far; from the ledgers where the file that says so is lost or damaged."""
+    names = store.names()
+    if was is not None and was.assignment in names:
+        try:
+            with store.blob(str(was.assignment)).open() as file:
+                return pq.ParquetFile(file).read(use_threads=False).cast(_COLUMNS)
+        except (pa.ArrowException, OSError, ValueError, StoreError):
+            # Damaged, or taken away by another run: the ledgers know as well.
+            pass
+    rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
+    return pa.Table.from_pylist(rows, _COLUMNS)
+
+
+def keys_by_shard(known: pa.Table) -> dict[str, list[str]]:
+    """Return the keys that every raw shard has so far."""
+    grouped: dict[str, list[str]] = {}
+    for shard, key in zip(known["shard"].to_pylist(), known["key"].to_pylist(), strict=True):
+        grouped.setdefault(shard, []).append(key)
+    return grouped
+
+
+def as_they_were(entries: list[SourceEntry], known: pa.Table) -> list[SourceEntry]:
+    """Return the entries, those as they were known whose web server gives no answer now: what was made of them stays."""
+    lost = {entry.key for entry in entries if entry.version == UNREACHABLE}
+    if not lost:
+        return entries
+    rows = known.filter(pc.and_(pc.is_in(known["key"], pa.array(lost)), pc.is_valid(known["version"]))).to_pylist()
+    were = {row["key"]: (row["version"], row["size"]) for row in rows}
+    return [_with_version(entry, *were[entry.key]) if entry.key in were else entry for entry in entries]
+
+
+def _table_of(entries: Mapping[str, Sequence[SourceEntry]]) -> pa.Table:
+    """Return a row of `shard`, `key`, `version` and `size` per source."""
+    held = [entry for of_shard in entries.values() for entry in of_shard]
+    return pa.table(
+        {
+            "shard": pa.array((shard for shard, of_shard in entries.items() for _ in of_shard), pa.string()),
+            "key": pa.array((entry.key for entry in held), pa.string()),
+            "version": pa.array((entry.version for entry in held), pa.string()),
+            "size": pa.array((entry.size for entry in held), pa.int64()),
+        },
+        _COLUMNS,
+    )
+
+
+def _in_ledgers(store: Store, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        if parsed := parse_ledger_name(name):
+            try:
+                table = read_table(store.blob(name), f"{store.url}/{name}", ["role", "key"])
+            except ShardError:
+                continue
+            yield from ((parsed.shard, row["key"]) for row in table.to_pylist() if row["role"] == "input")
+
+
+def _with_version(entry: SourceEntry, version: str, size: int) -> SourceEntry:
+    if version in (ABSENT, UNREACHABLE):
+        return entry
+    members = tuple(replace(member, size=size) for member in entry.members)
+    return replace(entry, version=version, size=size, members=members, problem=None)
