@@ -65,7 +65,8 @@ def keys_by_shard(known: pa.Table) -> dict[str, list[str]]:
 
 def as_they_were(entries: list[SourceEntry], known: pa.Table) -> list[SourceEntry]:
     """Return the entries, those as they were known whose web server gives no answer now: what was made of them stays."""
-    lost = {entry.key for entry in entries if entry.version == UNREACHABLE}
+    # Not those that have another problem besides, such as a row that names the same file again.
+    lost = {entry.key for entry in entries if entry.failure and entry.failure.reason == UNREACHABLE}
     if not lost:
         return entries
     rows = known.filter(pc.and_(pc.is_in(known["key"], pa.array(lost)), pc.is_valid(known["version"]))).to_pylist()

@@ -132,6 +132,16 @@ def test_an_address_that_is_signed_anew_is_the_same_source(tmp_path: Path, web: 
     assert sorted(entry.failure.reason if entry.failure else "" for entry in twice) == ["", "duplicate-path"]
 
 
+def test_a_row_that_names_a_file_again_stays_one_while_the_server_is_away(tmp_path: Path, web: WebServer) -> None:
+    recipe = recipe_of(tmp_path, *(f"{web.url}/{number}.mp4" for number in (0, 1, 1)))
+    [raw] = run(recipe).steps
+    assert (raw.samples_out, raw.failed) == (2, {"duplicate-path": 1})
+    web.refused.add("/1.mp4")
+    # The second row is asked for again as any file whose version changed, and is what it was.
+    [raw] = run(recipe).steps
+    assert (raw.samples_out, raw.failed) == (2, {"duplicate-path": 1})
+
+
 def test_tars_on_a_web_server(tmp_path: Path, web: WebServer, dead: str) -> None:
     with tarfile.open(tmp_path / "web" / "a.tar", "w") as tar:
         for name in ("one.mp4", "two.mp4"):
