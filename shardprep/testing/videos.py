@@ -356,4 +356,4 @@ def _add_sound(out: OutputContainer) -> Callable[[float, tuple[float, float] | N
 
 if __name__ == "__main__":
     for path in make_videos(sys.argv[1]):
-        print(path)
+        print(path, "(broken on purpose)" if path.stem == "broken" else "")
