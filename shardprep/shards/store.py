@@ -225,7 +225,9 @@ class _UnlessGone:
         return
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
-        return isinstance(error, StoreError) and self._store.size(self._name) is None
+        # By now it may have come back: what counts is that it was not there.
+        was_gone = isinstance(error, StoreError) and isinstance(error.__cause__, FileNotFoundError)
+        return was_gone or (isinstance(error, StoreError) and self._store.size(self._name) is None)
 
 
 def _remote(url: str, options: dict[str, Any]) -> tuple[str, RemoteFolder]:

@@ -212,7 +212,11 @@ def test_remove_removes_and_is_content_with_nothing(store: Store) -> None:
 def test_what_is_gone_is_passed_over_and_nothing_else(store: Store) -> None:
     with store.unless_gone("a"):
         store.read("a")
-    store.create_bytes("a", b"1")
+    with store.unless_gone("a"):
+        try:
+            store.read("a")
+        finally:
+            store.create_bytes("a", b"1")
     with pytest.raises(StoreError, match="refused"), store.unless_gone("a"):
         raise StoreError("refused")
     with pytest.raises(ValueError, match="another"), store.unless_gone("b"):
