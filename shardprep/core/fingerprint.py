@@ -11,7 +11,7 @@ from typing import Any
 
 from shardprep.core.stage import Stage, stage_name
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when the on-disk format changes."""
 
 UNFINGERPRINTED = frozenset({"batch_size", "timeout_seconds"})

@@ -150,8 +150,8 @@ def test_status_tells_what_is_missing_without_a_recipe(made: Made) -> None:
 
 def test_a_set_made_by_a_later_format_is_not_touched(made: Made) -> None:
     path = made.output / "numbers/set.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 2, "more": 1}))
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": 3, "more": 1}))
     before = files(made.output)
-    with pytest.raises(Exception, match="has format 2; this version of shardprep reads 1"):
+    with pytest.raises(Exception, match="has format 3; this version of shardprep reads 2"):
         run(made.recipe())
     assert files(made.output) == before

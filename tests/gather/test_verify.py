@@ -136,7 +136,7 @@ def test_a_manifest_that_says_something_else_is_found(train: Path, path: str) ->
     assert problems(train)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1}', '{"format": 2, "moon": "full"}'])
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 2}', '{"format": 3, "moon": "full"}'])
 def test_a_damaged_manifest_is_found(train: Path, text: str) -> None:
     (train / "manifest.json").write_text(text)
     (what,) = problems(train)

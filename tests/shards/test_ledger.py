@@ -338,8 +338,8 @@ def test_text_that_is_no_utf8_is_refused() -> None:
 
 def test_a_newer_format_is_named_even_where_it_has_fields_that_we_do_not_know() -> None:
     for read in (read_ledger, read_footer):
-        with pytest.raises(ShardError, match="has format 2; this version of shardprep reads 1"):
-            read(forged(rows(), format=2, moon="full"), "x")
+        with pytest.raises(ShardError, match="has format 3; this version of shardprep reads 2"):
+            read(forged(rows(), format=3, moon="full"), "x")
 
 
 def test_a_forged_ledger_of_this_format_is_read() -> None:

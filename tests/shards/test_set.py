@@ -223,7 +223,7 @@ def test_a_folder_without_set_json_is_no_set(tmp_path: Path) -> None:
     assert read_info(Store(str(tmp_path / "absent"))) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"format": 1}', b'"text"', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"null", b'{"format": 2}', b'"text"', b"\xff"])
 def test_a_damaged_set_json_is_said_with_the_next_step(clips: ShardSet, content: bytes) -> None:
     clips.store.replace_bytes("set.json", content)
     with pytest.raises(ShardError, match=r"set.json cannot be read .* Delete it and run the recipe again; no shard is lost"):
@@ -232,8 +232,8 @@ def test_a_damaged_set_json_is_said_with_the_next_step(clips: ShardSet, content:
 
 def test_a_set_of_a_later_format_is_said_to_be_one(clips: ShardSet) -> None:
     values = json.loads(clips.store.read("set.json"))
-    clips.store.replace_bytes("set.json", json.dumps({**values, "format": 2, "unheard_of": True}).encode())
-    with pytest.raises(ShardError, match="has format 2; this version of shardprep reads 1"):
+    clips.store.replace_bytes("set.json", json.dumps({**values, "format": 3, "unheard_of": True}).encode())
+    with pytest.raises(ShardError, match="has format 3; this version of shardprep reads 2"):
         again(clips)
 
 
