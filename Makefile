@@ -2,6 +2,9 @@
 
 PYTHON ?= python3
 VIDEOS ?= build/demo/videos
+SEED ?= 0
+COUNT ?= 100
+MINUTES ?= 120
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,13 +12,14 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 DEMO := build/demo
 BENCHES := cut fused identity memory import growth
 
-.PHONY: help demo test check prove golden doc-tables bench $(addprefix bench-,$(BENCHES)) clean
+.PHONY: help demo test check prove mutants golden doc-tables bench $(addprefix bench-,$(BENCHES)) clean
 
 help:
 	@echo 'make demo             three sample videos, from raw files to training shards (VIDEOS=folder: your own)'
 	@echo 'make test             make check, then the tests'
 	@echo 'make check            ruff, mypy, the floors'
 	@echo 'make prove            the longer proofs (kills, growth, whole runs)'
+	@echo 'make mutants          small wrong changes to the code: do the tests notice? SEED=0 COUNT=100 MINUTES=120'
 	@echo 'make golden           against the numbers of the reference systems, where ../shared/golden is there'
 	@echo 'make bench            every benchmark; one alone: $(addprefix bench-,$(BENCHES))'
 	@echo 'make doc-tables      write the tables in README.md and docs/ anew'
@@ -74,6 +78,9 @@ check: $(VENV)/.lint
 
 prove: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m prove --timeout 3600
+
+mutants: $(VENV)/.dev
+	@$(BIN)/python -m tests.mutants --seed $(SEED) --count $(COUNT) --minutes $(MINUTES)
 
 golden: $(VENV)/.dev
 	@if [ -d ../shared/golden ]; then $(BIN)/python -m pytest -q tests/golden; else echo 'golden: ../shared/golden is not there; nothing was compared'; fi
