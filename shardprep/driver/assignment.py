@@ -21,13 +21,18 @@ from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import UNREACHABLE
 
 _PREFIX = "assignment-"
+_FIRST_NEW = b"shardprep.first_new"
+"""In the file's metadata: the number of the first shard name that was never used."""
 _COLUMNS = pa.schema([("shard", pa.string()), ("key", pa.string()), ("version", pa.string()), ("size", pa.int64())])
 
 
-def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]]) -> str:
-    """Write the file where it would change, and return its name, which says its content."""
+def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]], first_new: int) -> str:
+    """Write the file where it would change, and return its name, which says its content.
+
+    `first_new` is the number of the first shard name that was never used.
+    """
     sink = io.BytesIO()
-    pq.write_table(_table_of(entries), sink, compression="zstd")
+    pq.write_table(_table_of(entries).replace_schema_metadata({_FIRST_NEW: str(first_new)}), sink, compression="zstd")
     name = f"{_PREFIX}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"
     if store.size(name) is None or store.read(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())
@@ -44,15 +49,24 @@ def remove_other_assignments(store: Store, name: str) -> None:
 def read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
     """Return which source every raw shard has so far; from the ledgers where the file that says so is lost or damaged."""
     names = store.names()
-    if was is not None and was.assignment in names:
+    there = [name for name in names if name.startswith(_PREFIX)]
+    # Without set.json the only one there is it: no run was killed between writing the next and removing the last.
+    if (noted := was.assignment if was else (there[0] if len(there) == 1 else None)) in names:
         try:
-            with store.blob(str(was.assignment)).open() as file:
-                return pq.ParquetFile(file).read(use_threads=False).cast(_COLUMNS)
+            with store.blob(str(noted)).open() as file:
+                table = pq.ParquetFile(file).read(use_threads=False)
+                return table.cast(_COLUMNS).replace_schema_metadata(table.schema.metadata)
         except (pa.ArrowException, OSError, ValueError, StoreError):
             # Damaged, or taken away by another run: the ledgers know as well.
             pass
     rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
     return pa.Table.from_pylist(rows, _COLUMNS)
+
+
+def first_unused(known: pa.Table) -> int:
+    """Return the number of the first shard name that no source ever had, as far as is known."""
+    noted = int((known.schema.metadata or {}).get(_FIRST_NEW, b"0"))
+    return max([noted, *(int(shard) + 1 for shard in pc.unique(known["shard"]).to_pylist())])
 
 
 def keys_by_shard(known: pa.Table) -> dict[str, list[str]]:

@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
-from shardprep.driver.assignment import as_they_were, keys_by_shard, read_assignment, remove_other_assignments, write_assignment
+from shardprep.driver.assignment import (
+    as_they_were,
+    first_unused,
+    keys_by_shard,
+    read_assignment,
+    remove_other_assignments,
+    write_assignment,
+)
 from shardprep.driver.identity import shard_fingerprint
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Recipe
@@ -25,6 +32,8 @@ class RawState:
 
     state: StepState
     entries: Mapping[str, Sequence[SourceEntry]]
+    first_new: int
+    """The number of the first shard name that was never used, these shards included."""
     tar_indexes: TarIndexes
     """What the source's tars hold; `write_raw_info` keeps it for the next run."""
 
@@ -37,7 +46,9 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     known = read_assignment(store, was)
     tar_indexes = TarIndexes(store.at(SOURCE_TARS))
     entries = as_they_were(list_source(recipe.source, (output.url,), tar_indexes), known)
-    assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes)
+    first_new = first_unused(known)
+    assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes, first_new)
+    first_new = max([first_new, *(int(shard) + 1 for shard in assigned)])
     identity = {"format": FORMAT_VERSION, "source": "raw"}
     info = SetInfo(
         step=RAW,
@@ -52,14 +63,14 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     }
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
-    return RawState(state, assigned, tar_indexes)
+    return RawState(state, assigned, first_new, tar_indexes)
 
 
 def write_raw_info(raw: RawState) -> None:
     """Write which source lies in which shard, then `set.json`; remove what said so before."""
     store = raw.state.set.store
     raw.tar_indexes.save()
-    name = write_assignment(store, raw.entries)
+    name = write_assignment(store, raw.entries, raw.first_new)
     raw.state.set.info = replace(raw.state.info, assignment=name)
     write_info(store, raw.state.info)
     remove_other_assignments(store, name)

@@ -11,14 +11,15 @@ Groups = dict[str, list[SourceEntry]]
 
 
 def assign_shards(
-    entries: Iterable[SourceEntry], known: Mapping[str, Sequence[str]], samples_per_shard: int, shard_bytes: int
+    entries: Iterable[SourceEntry], known: Mapping[str, Sequence[str]], samples_per_shard: int, shard_bytes: int, first_new: int = 0
 ) -> dict[str, list[SourceEntry]]:
     """Return the entries of every shard, by shard name, each sorted by path.
 
     A key that `known` (shard: keys) lists stays in its shard; new ones go to new shards in the order of their paths, at
     most so many samples and bytes in each, a larger one alone. Entries of a group go together, whatever their number: a
     new one joins the shard of its group, and a group that was spread over shards gathers in the first of them. Shards
-    that lost all their sources are not returned and their names are not used again.
+    that lost all their sources are not returned. New shards are numbered from `first_new`, or above the known where these go
+    beyond it: a name that was used once is not used again.
     """
     ordered = sorted(entries, key=lambda entry: (entry.path, entry.key))
     home = {key: shard for shard in sorted(known) for key in known[shard]}
@@ -30,7 +31,7 @@ def assign_shards(
             shards.setdefault(min(homes), []).extend(group)
         else:
             new.append(group)
-    number = max((int(shard) for shard in known), default=-1) + 1
+    number = max([first_new, *(int(shard) + 1 for shard in known)])
     for filled in _fill(new, samples_per_shard, shard_bytes):
         shards[shard_name(number)] = filled
         number += 1

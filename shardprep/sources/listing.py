@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from shardprep.core.plan import nearest
 from shardprep.core.sample import Sample, flatten
-from shardprep.errors import RecipeError, SourceError
+from shardprep.errors import RecipeError
 from shardprep.sources.entry import SourceEntry
+from shardprep.sources.keys import longer_key
 from shardprep.sources.lists import list_rows
 from shardprep.sources.spec import FOLDER, SourceSpec
 from shardprep.sources.tar_index import TarIndexes
@@ -27,13 +28,28 @@ def list_source(spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndex
         entries = list_rows(spec)
     else:
         entries = list_tars(spec, exclude, indexes)
-    entries = sorted(_grouped(entries, spec.group_by), key=lambda entry: (entry.path, entry.key))
-    seen: dict[str, SourceEntry] = {}
-    for entry in entries:
-        if other := seen.get(entry.key):
-            raise SourceError(f"{entry.path} and {other.path} have the same key {entry.key}; rename one")
-        seen[entry.key] = entry
-    return entries
+    return sorted(_with_unique_keys(_grouped(entries, spec.group_by)), key=lambda entry: (entry.path, entry.key))
+
+
+def _with_unique_keys(entries: list[SourceEntry]) -> list[SourceEntry]:
+    """Return the entries; those with one key for two paths get longer keys and a problem that names both."""
+    holders: dict[str, list[int]] = {}
+    for place, entry in enumerate(entries):
+        holders.setdefault(entry.key, []).append(place)
+    unique = list(entries)
+    for places in holders.values():
+        paths = sorted({entries[place].path for place in places})
+        named: set[str] = set()
+        for number, place in enumerate(places if len(places) > 1 else (), 1):
+            entry = entries[place]
+            if entry.path in named:
+                again = f"duplicate-path: the source names {entry.path} twice; leave one out"
+                unique[place] = replace(entry, key=longer_key(entry.key, f"{entry.path}#{number}"), problem=again)
+            elif len(paths) > 1:
+                both = f"key-collision: {' and '.join(paths)} have the same key {entry.key}; rename one of the files"
+                unique[place] = replace(entry, key=longer_key(entry.key, entry.path), problem=both)
+            named.add(entry.path)
+    return unique
 
 
 def _folder(entry: SourceEntry) -> str:

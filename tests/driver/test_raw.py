@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from shardprep.cli.tables import fates
 from shardprep.driver.model import RunOptions
 from shardprep.driver.plan import plan
 from shardprep.driver.raw import raw_state, write_raw_info
@@ -17,6 +18,7 @@ from shardprep.errors import ShardError
 from shardprep.recipe.model import RAW, Recipe
 from shardprep.shards.set import read_info
 from shardprep.shards.store import Store
+from shardprep.sources.keys import source_key
 from shardprep.sources.spec import SourceSpec
 from tests.driver.made import Made
 from tests.driver.outputs import files, make_sources, strays
@@ -125,3 +127,29 @@ def test_a_missing_source_of_a_list_is_the_same_failure_wherever_the_list_lies(t
         prints.append({shard: todo.fingerprint for shard, todo in raw_state(recipe, False).state.todo.items()})
     assert prints[0] == prints[1]
     assert len(prints[0]) == 1
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_the_name_of_a_shard_that_lost_its_last_source_is_not_used_again(made: Made, is_lost: bool) -> None:
+    for number in (8, 9):
+        (made.videos / f"v{number:03d}.mp4").unlink()
+    run(made.recipe(), RunOptions(until=RAW))
+    assert list(shards(made.recipe())) == ["000000", "000001"]
+    run(made.recipe(), RunOptions(until=RAW))
+    make_sources(made.videos, [10])
+    if is_lost:
+        (made.output / RAW / "set.json").unlink()
+    assert list(shards(made.recipe())) == ["000000", "000001", "000003"]
+
+
+def test_two_paths_of_one_key_cost_their_own_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Four bits instead of 64: b and e collide.
+    monkeypatch.setattr("shardprep.sources.keys.HASH_CHARS", 1)
+    for name in ("a", "b", "e"):
+        make_sources(tmp_path / "videos" / name, [1])
+    assert source_key("b/v001.mp4") == source_key("e/v001.mp4")
+    recipe = Recipe(name="r", source=SourceSpec(videos=str(tmp_path / "videos")), output=str(tmp_path / "out"), steps=())
+    [raw] = run(recipe, RunOptions(max_failed=10)).steps
+    assert (raw.samples_in, raw.samples_out, raw.failed) == (3, 1, {"key-collision": 2})
+    details = {row["detail"] for row in fates(str(tmp_path / "out" / RAW), "failed").to_pylist()}
+    assert details == {f"b/v001.mp4 and e/v001.mp4 have the same key {source_key('b/v001.mp4')}; rename one of the files"}

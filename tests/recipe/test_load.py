@@ -78,6 +78,8 @@ WRONG = [
     (["- s: [embed_clip: {batch_size: true}]"], r"embed_clip\.batch_size is true; expected a whole number"),
     (["- s: [embed_clip: {points: 0.5}]"], r"embed_clip\.points is 0\.5; expected a list, each a number"),
     (["- s: [embed_clip: {fps: 1e999}]"], r"embed_clip\.fps is not finite; expected a number, or null"),
+    (["- s: [embed_clip: {points: [0.1, 1e999]}]"], r"embed_clip\.points is not finite; expected a list, each a number"),
+    (["- s: [embed_clip: {points: [-1e999]}]"], r"embed_clip\.points is not finite"),
     (["- s: [embed_clip: {points: [2]}]"], r"r\.yaml:3: embed_clip: points \[2\.0\]; expected fractions"),
     (["- s: [embed_clip: [1]]"], r"embed_clip is \[1\]; expected its settings as a mapping: model, pretrained"),
     (["- s: [embed_t5: {dtype: bf6}]"], r'embed_t5\.dtype is "bf6"; expected one of bf16, fp32; did you mean bf16\?'),
@@ -139,6 +141,10 @@ def test_a_wrong_step_is_told_with_its_line(tmp_path: Path, lines: list[str], me
         (
             "source: v\nworkers: many\nsteps:\n- s: [embed_t5]\n",
             r"r\.yaml:2: recipe\.workers is .many.; expected a whole number, or one of auto",
+        ),
+        (
+            "source: {videos: v, storage_options: {a: [{b: [1, 1e999]}]}}\nsteps:\n- s: [embed_t5]\n",
+            r"source\.storage_options is not finite",
         ),
         ("source: v\noutput: 3\nsteps:\n- s: [embed_t5]\n", r"r\.yaml:2: output is 3; expected text"),
     ],

@@ -117,3 +117,8 @@ def test_a_new_member_joins_its_group_and_a_spread_group_gathers() -> None:
 def test_a_large_group_has_a_shard_of_its_own() -> None:
     entries = [entry(0, 1), *(entry(number, 1, 1) for number in range(1, 8)), entry(9, 1)]
     assert [len(inside) for inside in assign(entries).values()] == [1, 7, 1]
+
+
+def test_the_name_of_the_last_shard_is_not_used_again_when_it_is_gone() -> None:
+    assert list(assign_shards([entry(3, 1)], {"000000": [entry(1, 1).key]}, 1, 100, first_new=5)) == ["000005"]
+    assert list(assign_shards([entry(3, 1)], {"000007": [entry(1, 1).key]}, 1, 100, first_new=5)) == ["000008"]
