@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Split
+from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.sample import KEY_PATTERN, Sample, flatten
 from shardprep.core.stage import Stage, stage_name
 
@@ -23,7 +23,8 @@ def broken_promise(stage: Stage, batch: Sequence[Sample], outcomes: Any) -> Fail
         problem = _problem(stage, sample, outcome)
         if problem:
             return _wrong(f"{name} returned {problem}")
-    return None
+    problem = _join_problem(outcomes) if stage.group_by is not None else None
+    return _wrong(f"{name} returned {problem}") if problem else None
 
 
 def _problem(stage: Stage, sample: Sample, outcome: object) -> str | None:
@@ -34,7 +35,11 @@ def _problem(stage: Stage, sample: Sample, outcome: object) -> str | None:
             return f"Split for {sample.key} but does not declare `splits`"
         case Split(children):
             return _split_problem(sample, children)
-        case Kept() | Dropped() | Failed() | Joined():
+        case Kept(kept):
+            return _joined_problem(sample, kept)
+        case Joined() if stage.group_by is None:
+            return f"Joined for {sample.key} but does not declare `group_by`"
+        case Dropped() | Failed() | Joined():
             return None
     return f"{type(outcome).__name__} for {sample.key}; a stage returns Kept, Dropped, Failed, Split or Joined"
 
@@ -46,6 +51,23 @@ def _kept_problem(stage: Stage, sample: Sample, kept: object) -> str | None:
         return f"the sample {kept.key} in the place of {sample.key}; outcomes come in the order of the batch"
     undeclared = next((name for name in _changes(sample, kept) if name not in stage.writes), None)
     return f"{sample.key} with {undeclared} written, which it does not declare in `writes`" if undeclared else None
+
+
+def _joined_problem(sample: Sample, kept: object) -> str | None:
+    if not isinstance(kept, Sample):
+        return f"Kept({type(kept).__name__}) for {sample.key}; what is kept is a Sample"
+    if KEY_PATTERN.fullmatch(sample.key) and not KEY_PATTERN.fullmatch(kept.key):
+        return f"the sample {kept.key!r} in the place of {sample.key}; keys are of a-z 0-9 _ -"
+    return None
+
+
+def _join_problem(outcomes: Sequence[Outcome]) -> str | None:
+    """Every joined sample names one that the same call keeps, under a key that no other has."""
+    kept = [outcome.sample.key for outcome in outcomes if isinstance(outcome, Kept)]
+    if len(set(kept)) < len(kept):
+        return f"two samples with the key {next(key for key in kept if kept.count(key) > 1)}; each sample of a group has a key of its own"
+    lost = next((outcome.into for outcome in outcomes if isinstance(outcome, Joined) and outcome.into not in kept), None)
+    return f"Joined({lost!r}), and keeps no sample with that key in the same call" if lost is not None else None
 
 
 def _split_problem(sample: Sample, children: Sequence[tuple[str, object]]) -> str | None:

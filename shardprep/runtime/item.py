@@ -42,6 +42,8 @@ class Item:
     outcome: Dropped | Failed | Joined | None = None
     stage: str | None = None
     """The stage that gave the outcome, or that did not apply."""
+    receiver: str | None = None
+    """Of a joined sample: the `origin` of the sample that it went into, whose fate it shares."""
     not_applicable: bool = False
     prepared: Prepared = field(default_factory=Prepared)
 

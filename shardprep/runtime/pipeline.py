@@ -69,11 +69,21 @@ def _waits_for(stage: Stage, place: int, item: Item) -> bool:
 def _work_on(stage: Stage, place: int, process: Process, held: Sequence[Item], work: Work) -> Iterator[Item]:
     live = [item for item in held if _waits_for(stage, place, item)]
     outcomes: dict[int, Outcome] = {}
+    receivers: dict[int, str] = {}
     for batch in _batches(stage, live):
         samples = [replace(item.sample, frames=item.prepared.frames.get(place)) for item in batch]
-        outcomes |= zip(map(id, batch), call_stage(stage, process, samples, work), strict=True)
+        answers = call_stage(stage, process, samples, work)
+        outcomes |= zip(map(id, batch), answers, strict=True)
+        receivers |= _receivers(batch, answers)
     for item in held:
-        yield from _after(stage, place, item, outcomes.get(id(item)))
+        joined = replace(item, receiver=receivers[id(item)]) if id(item) in receivers else item
+        yield from _after(stage, place, joined, outcomes.get(id(item)))
+
+
+def _receivers(batch: Sequence[Item], answers: Sequence[Outcome]) -> dict[int, str]:
+    """Return the origins of the samples that joined ones went into, by `id` of the joined item; the contract says that they are there."""
+    origins = {answer.sample.key: item.origin for item, answer in zip(batch, answers, strict=True) if isinstance(answer, Kept)}
+    return {id(item): origins[answer.into] for item, answer in zip(batch, answers, strict=True) if isinstance(answer, Joined)}
 
 
 def _batches(stage: Stage, live: Sequence[Item]) -> list[list[Item]]:

@@ -10,6 +10,7 @@ from typing import Any
 from shardprep.core.outcome import Dropped, Failed, Joined
 from shardprep.core.sample import Member, Sample, flatten
 from shardprep.runtime.item import Item
+from shardprep.runtime.task import ShardTask
 from shardprep.shards.ledger import Fate, InputRow, OutputRow
 
 _KINDS: dict[str | None, type | tuple[type, ...]] = {"double": (int, float), "int64": int, "string": str, "bool": bool}
@@ -29,12 +30,17 @@ class Result:
 
     row: InputRow
     outgoing: Sequence[Outgoing]
+    receiver: str | None = None
+    """Of a joined sample: the input sample whose fate it shares; `row` says only that it went into its sample."""
 
 
-def result_of(origin: str, items: Sequence[Item], digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
+def result_of(origin: str, items: Sequence[Item], digest: str | None, task: ShardTask) -> Result:
     """Return the rows of one input sample from the items that it became."""
-    if [item.sample.key for item in items] == [origin]:
-        return _single(items[0], digest, adds, is_base)
+    adds, is_base = task.adds, task.is_base
+    # A stage that joins may give its sample another key; it is no child for that.
+    if task.joins or [item.sample.key for item in items] == [origin]:
+        [item] = items
+        return _single(item, digest, adds, is_base)
     outgoing = [_outgoing(item, adds, is_base) for item in items]
     rows = [out.row for out in outgoing]
     kept = tuple(row.key for row in rows if row.fate == "kept")
@@ -57,7 +63,8 @@ def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[st
 def _single(item: Item, digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
     key = item.origin
     if isinstance(item.outcome, Joined):
-        return Result(InputRow(key=key, fate="kept", into=(item.outcome.into,), digest=digest), ())
+        assert item.receiver is not None, f"{key} went into {item.outcome.into}, which no sample is"
+        return Result(InputRow(key=key, fate="kept", into=(item.outcome.into,), digest=digest), (), item.receiver)
     outgoing = _outgoing(item, adds, is_base)
     row = outgoing.row
     if row.fate == "kept":

@@ -51,7 +51,7 @@ def _adopted(standing: Committed, task: ShardTask) -> ShardResult:
 
 def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: Store) -> ShardResult:
     items, digests = _inputs(task)
-    reused = find_earlier(task, store).results(digests, store, together=any(stage.group_by for stage in task.stages))
+    reused = find_earlier(task, store).results(digests, store, together=task.joins)
     todo = [item for item in items if item.origin not in reused]
     with ShardWriter(task, store, work) as writer:
         made = _results(run_stages(task.stages, processes, todo, work), task, digests)
@@ -99,4 +99,4 @@ def _check_inputs(task: ShardTask) -> None:
 
 def _results(items: Iterable[Item], task: ShardTask, digests: Mapping[str, str]) -> Iterator[Result]:
     for origin, group in groupby(items, key=lambda item: item.origin):
-        yield result_of(origin, list(group), digests[origin], task.adds, task.is_base)
+        yield result_of(origin, list(group), digests[origin], task)

@@ -72,6 +72,11 @@ class ShardTask:
     journal: str | None = None
     """File in which the worker notes the calls in progress."""
 
+    @property
+    def joins(self) -> bool:
+        """Whether a stage joins samples: then none splits them, and every input becomes at most one sample."""
+        return any(stage.group_by is not None for stage in self.stages)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,8 @@ class ShardWriter:
         self._file: NewFile | None = None
         self._tar: TarWriter | None = None
         self._inputs: list[InputRow] = []
+        self._receivers: dict[str, str] = {}
+        """By key of a joined input sample: the input sample that it went into."""
         self._outputs: list[OutputRow] = []
         self._keys: set[str] = set()
         # What stands where a stage's name would, for samples that cannot be written.
@@ -68,6 +71,8 @@ class ShardWriter:
 
     def add(self, result: Result) -> None:
         """Write the members of one input sample's results and note its rows; what cannot be written fails."""
+        if result.receiver is not None:
+            self._receivers[result.row.key] = result.receiver
         if again := next((out.row.key for out in result.outgoing if out.row.key in self._keys), None):
             twice = Failed("duplicate-key", f"the key {again} came out twice; a stage that splits gives each child its own key")
             self._inputs.append(_failed_input(result.row, twice, self._stage))
@@ -77,8 +82,9 @@ class ShardWriter:
         if not lost:
             self._inputs.append(result.row)
             return
-        if result.row.into == (result.row.key,):
-            self._inputs.append(_failed_input(result.row, lost[result.row.key], self._stage))
+        if self._task.joins or result.row.into == (result.row.key,):
+            [failure] = lost.values()
+            self._inputs.append(_failed_input(result.row, failure, self._stage))
             return
         # The rows of what was written are noted already.
         self._outputs += [_failed_output(out.row, lost[out.row.key], self._stage) for out in result.outgoing if out.row.key in lost]
@@ -89,6 +95,9 @@ class ShardWriter:
     def commit(self, num_reused: int) -> tuple[Committed, bool]:
         """Make the shard exist; return what stands in the store now and whether another writer was first."""
         task, store = self._task, self._store
+        self._inputs = with_shared_fates(self._inputs, self._receivers)
+        kept = {row.key for row in self._outputs if row.fate == "kept"}
+        assert kept == {key for row in self._inputs for key in row.into}, "input and output rows name each other"
         tar = self._commit_tar()
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
         footer = self._footer(tar, num_reused)
@@ -135,7 +144,8 @@ class ShardWriter:
             return self._tar.add(key, member)
 
     def _commit_tar(self) -> TarRef | None:
-        if self._tar is None or self._file is None:
+        # Of what cannot be written nothing stays in the tar, so that it may have been begun for nothing.
+        if self._tar is None or self._file is None or not any(row.members for row in self._outputs):
             return None
         done = self._tar.close()
         name = tar_name(self._task.shard, done.sha256)
@@ -171,6 +181,26 @@ def find_standing(task: ShardTask, store: Store) -> Committed | None:
         return None
     footer = read_footer(store.blob(name), f"{store.url}/{name}")
     return Committed.from_footer(name, footer) if footer.fingerprint == task.fingerprint else None
+
+
+def with_shared_fates(rows: Sequence[InputRow], receivers: Mapping[str, str]) -> list[InputRow]:
+    """Return the rows with each joined sample's fate that of the sample it went into, however far that went itself.
+
+    `receivers` names for each joined sample the one that it went into; both are input samples.
+    """
+    by_key = {row.key: row for row in rows}
+
+    def shared(row: InputRow) -> InputRow:
+        last = row.key
+        while last in receivers:
+            last = receivers[last]
+        end = by_key[last]
+        if end.fate == "kept":
+            return replace(row, into=end.into)
+        detail = f"it went into {row.into[0]}, which was {end.fate}" + (f": {end.detail}" if end.detail else "")
+        return replace(row, fate=end.fate, stage=end.stage, reason=end.reason, detail=detail, into=())
+
+    return [shared(row) if row.key in receivers else row for row in rows]
 
 
 def _failed_input(row: InputRow, why: Failed, stage: str) -> InputRow:
