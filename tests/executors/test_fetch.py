@@ -18,10 +18,12 @@ from shardprep.core.blob import read_blob
 from shardprep.driver.model import Silent
 from shardprep.driver.run import run
 from shardprep.executors.fetch import Fetcher
+from shardprep.executors.local import LocalExecutor, StopSignal
 from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.runtime.inputs import RemoteFile, remote_files, with_copies
-from shardprep.runtime.task import ShardTask
+from shardprep.runtime.task import ShardResult, ShardTask
+from shardprep.runtime.worker import work_on
 from shardprep.shards.join import LedgerAt, open_view
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.spec import SourceSpec
@@ -280,3 +282,26 @@ def test_two_runs_on_one_output_on_s3_commit_every_shard_once(slow_s3: SlowS3, t
     assert len(ledgers) == 2 + 2 + 2, "one ledger per shard of raw, halves and lengths"
     assert len([name for name in names if "/raw/" in name and name.endswith(".tar")]) == 2
     assert len(list(open_view(f"{output}/train", slow_s3.options))) == 16
+
+
+def test_copies_go_with_their_shard_so_that_a_small_bound_holds_up_nobody(slow_s3: SlowS3, tmp_path: Path) -> None:
+    files = [put(slow_s3, f"many/{number}.mp4", bytes([number]) * 400) for number in range(5)]
+    entries = [
+        SourceEntry(key=f"k{n}", path=f"{n}.mp4", size=400, version="1", members=(SourceMember("mp4", file.url, 0, 400),))
+        for n, file in enumerate(files)
+    ]
+    tasks = [
+        task_of(
+            shard=f"{n:06d}", out_url=str(tmp_path / "out"), fingerprint=f"{n:064x}", is_base=True, entries=(one,), source_options=s.options
+        )
+        for n, (one, s) in enumerate(zip(entries, files, strict=True))
+    ]
+    stop = StopSignal()
+    # Where copies stay, the third shard waits for room for ever.
+    timer = threading.Timer(60, stop.abandon.set)
+    timer.start()
+    with LocalExecutor(1, stop=stop, tmp=str(tmp_path / "tmp"), fetch_bytes=1000) as executor:
+        answers = list(executor.run(tasks, work_on))
+        timer.cancel()
+        assert [type(answer) for answer in answers] == [ShardResult] * 5
+        assert not list((tmp_path / "tmp").rglob("fetched-*")), "no copy outlives its shard"

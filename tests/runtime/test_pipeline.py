@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage, Watcher, Worker
 from shardprep.errors import Unavailable
+from shardprep.runtime.budget import ByteBudget
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
@@ -199,3 +201,47 @@ def test_a_watcher_fails_its_own_stage_and_disturbs_no_other(through: Through, c
         ("watch_badly", Failed("error", "ValueError: frame 0 is too much")),
         ("watch_badly", Failed("error", "ValueError: cannot watch this")),
     ]
+
+
+class Recorded(ByteBudget):
+    """A budget that notes how much was held at most, and in the end."""
+
+    made: ClassVar[list[Recorded]] = []
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.least = self.most = 0
+        Recorded.made.append(self)
+
+    def acquire(self, num_bytes: int, ticket: int) -> None:
+        super().acquire(num_bytes, ticket)
+        self.most = max(self.most, self._held)
+
+    def release(self, num_bytes: int) -> None:
+        super().release(num_bytes)
+        self.least = min(self.least, self._held)
+
+    @property
+    def left(self) -> int:
+        return self._held
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 1 << 20, 1 << 30])
+def test_every_byte_of_the_budget_is_given_back_once(
+    through: Through, clips: list[Sample], memory_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Damaged videos, dropped samples, children of one video: none keeps bytes, none gives them back twice.
+    monkeypatch.setattr("shardprep.runtime.pipeline.ByteBudget", Recorded)
+    Recorded.made.clear()
+    data = read_blob(clips[0].members["video"].blob)
+    # Some cannot be opened; of others the end of the frames is noise, which is only found while they are decoded.
+    start, middle = data.index(b"mdat"), data.index(b"moov") // 2
+    assert start < middle
+    noise = data[:middle] + bytes(255 - byte for byte in data[middle : data.index(b"moov") - 8]) + data[data.index(b"moov") - 8 :]
+    damaged = [clip.with_member("mp4", BytesBlob(noise if k % 3 else data[: len(data) // 2])) for k, clip in enumerate(clips[:6])]
+    stages = [DropOdd(wants_frames=True), TellBatch(), WatchHash(), SplitInTwo(), Measure()]
+    items = through(stages, [*damaged, *clips[6:]], memory_bytes=memory_bytes)
+    assert {type(item.outcome) for item in items} == {Failed, Dropped, type(None)}
+    [budget] = [budget for budget in Recorded.made if budget.most]
+    assert budget.least >= 0, "bytes were given back twice: the bound is gone"
+    assert budget.left == 0, "bytes were kept: decoding ahead shrinks"

@@ -14,7 +14,7 @@ from shardprep.core.outcome import Kept, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Map, Process, Stage, Worker
 from shardprep.driver.verify import verify
-from shardprep.errors import Unavailable
+from shardprep.errors import ShardError, Unavailable
 from shardprep.runtime.task import ShardResult
 from shardprep.shards.set import SetInfo, write_info
 from shardprep.shards.store import Store
@@ -183,3 +183,16 @@ def test_keys_that_come_back_are_one_sample_each(tmp_path: Path) -> None:
     assert committed.counts == {"input.kept": 2, "output.kept": 2}
     retried = make(replace(task_of(tmp_path, [Costly()], samples(3), 2), retry=3)).committed
     assert retried.ledger == "000000-00000002-3.parquet"
+
+
+@pytest.mark.parametrize("stage", [Halve(), Measure()])
+def test_bit_rot_in_a_parent_is_the_shards_fault_and_no_samples(tmp_path: Path, stage: Stage) -> None:
+    task = task_of(tmp_path, [stage], samples(3), 1)
+    tar = next((tmp_path / "source-1").glob("*.tar"))
+    whole = tar.read_bytes()
+    tar.write_bytes(whole.replace(b"video1", b"vidEo1"))
+    with pytest.raises(ShardError, match=r"a1\S*\.mp4 has crc32 .* the shard it comes from is damaged. Make that again"):
+        make(task)
+    assert not (tmp_path / "pass").exists() or names(tmp_path / "pass") == [], "nothing is committed, so that nothing is blamed"
+    tar.write_bytes(whole)
+    assert make(task).committed.counts.get("input.kept") == 3
