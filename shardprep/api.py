@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -20,20 +22,23 @@ from shardprep.shards.verify import Problem
 
 __all__ = ["Recipe", "load_recipe", "open_set", "plan", "retry", "run", "status", "verify"]
 
-_SILENT = Silent()
 
-
-def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
+def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter | None = None) -> RunSummary:
     """Make every step of a recipe, or of a recipe file, that is not up to date.
 
-    Call it under `if __name__ == "__main__":`, as workers are spawned. Raises RecipeError before anything runs where the
-    recipe is wrong, and the errors of `shardprep.driver.run.run`.
+    A recipe whose stages are defined in the script itself is run under `if __name__ == "__main__":`, as workers import the
+    script for them. Without a reporter a terminal shows bars, a notebook lines, and everything else nothing. Raises
+    RecipeError before anything runs where the recipe is wrong, and the errors of `shardprep.driver.run.run`.
     """
     options = options or RunOptions()
-    return running.run(_checked(recipe, options.until), options, reporter)
+    checked = _checked(recipe, options.until)
+    if reporter is not None:
+        return running.run(checked, options, reporter)
+    with _own_reporter() as own:
+        return running.run(checked, options, own)
 
 
-def retry(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
+def retry(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter | None = None) -> RunSummary:
     """Work again on the samples that failed; all other outcomes are copied."""
     return run(recipe, replace(options or RunOptions(), retry=True), reporter)
 
@@ -56,6 +61,18 @@ def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> list[P
 def open_set(url: str, storage_options: Mapping[str, Any] | None = None, *, partial: bool = False) -> View:
     """Open a shard set: iterating yields its samples, joined with what the sets that it builds on hold."""
     return open_view(url, storage_options, partial=partial)
+
+
+@contextmanager
+def _own_reporter() -> Iterator[Reporter]:
+    is_notebook = "ipykernel" in sys.modules
+    if not is_notebook and not sys.stderr.isatty():
+        yield Silent()
+        return
+    from shardprep.cli import reporters
+
+    with reporters.LineReporter(sys.stderr) if is_notebook else reporters.BarReporter(reporters.make_console(stderr=True)) as reporter:
+        yield reporter
 
 
 def _checked(recipe: Recipe | str | PathLike[str], until: str | None) -> Recipe:

@@ -16,6 +16,7 @@ from shardprep.driver.raw import RawState, raw_state, write_raw_info
 from shardprep.driver.state import StepState, step_state, work_settings
 from shardprep.errors import RunFailed
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
+from shardprep.executors.main_module import end_second_run
 from shardprep.gather.outline import Outline, outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
 from shardprep.gather.select import select_shards
@@ -36,6 +37,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     Raises FailureBudgetExceeded, RunFailed, Stopped, StoreError, SourceError or RecipeError; what was committed before
     stays, and the next run goes on from there.
     """
+    end_second_run()
     options = options or RunOptions()
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)

@@ -20,12 +20,14 @@ from pebble import ProcessExpired
 from shardprep.errors import RunFailed, ShardError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
 from shardprep.executors.gpus import visible_gpus
+from shardprep.executors.inline import run_here
 from shardprep.executors.job import Job, ShardFailure, Task, with_fields
+from shardprep.executors.main_module import RAN_AGAIN, RAN_AGAIN_WORDS, is_importable_again
 from shardprep.executors.scratch import Scratch
 from shardprep.executors.slot import Slot
 from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
-from shardprep.runtime.worker import Problem, attempt, check_sendable, wants_gpu
+from shardprep.runtime.worker import Problem, attempt, needs_main, wants_gpu
 
 __all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
 
@@ -91,7 +93,12 @@ class LocalExecutor:
         jobs = deque(self._job(task) for task in tasks)
         if jobs:
             # What differs between the tasks of a step are names.
-            check_sendable(jobs[0].task, jobs[0].task.step)
+            if needs_main(jobs[0].task, jobs[0].task.step):
+                if not is_importable_again():
+                    yield from self._run_here(jobs, function)
+                    return
+                for slot in self._slots:
+                    slot.use_main()
             self._in_use = _fitting(self._slots, jobs[0].task)
         running: dict[Future[R | Problem], tuple[Job[T], Slot]] = {}
         while jobs or running:
@@ -109,6 +116,13 @@ class LocalExecutor:
             for future, (job, _) in running.items():
                 if not future.cancelled() and job.is_lost(self._open_limit_seconds):
                     future.cancel()
+
+    def _run_here(self, jobs: deque[Job[T]], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
+        """Run the jobs in this process: their stages are of a main module that no worker can import."""
+        for number, (job, answer) in enumerate(run_here(jobs, function, attempts=_REFUSALS, back_off_seconds=self._back_off_seconds)):
+            yield _failure(job, answer) if isinstance(answer, Problem) else answer
+            if number + 1 < len(jobs) and self._stop.finish.is_set():
+                self._check_stop(len(jobs) - number - 1, 0)
 
     def _job(self, task: T) -> Job[T]:
         job = Job(task, str(self._scratch.path / f"{task.step}-{task.shard}.journal"))
@@ -164,12 +178,17 @@ class LocalExecutor:
 
     def _answer(self, future: Future[R | Problem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
         """Return what came of one attempt, or None where it is to be made again."""
+        died: BaseException | None = None
         try:
             answer = future.result()
         except (ProcessExpired, CancelledError, BrokenProcessPool) as error:
+            died = error
+        if died is not None:
             # A process that dies may hold a lock of its pool.
             slot.close()
-            return job.died(error.exitcode if isinstance(error, ProcessExpired) else None)
+            if slot.exit_code == RAN_AGAIN:
+                raise RunFailed(RAN_AGAIN_WORDS)
+            return job.died(died.exitcode if isinstance(died, ProcessExpired) else None)
         if not isinstance(answer, Problem):
             self._refused_in_a_row = self._given_up_in_a_row = 0
             return answer

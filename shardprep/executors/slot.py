@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessPool
 
+from shardprep.executors.main_module import WorkerContext
 from shardprep.runtime.worker import start_worker
 
 R = TypeVar("R")
@@ -22,6 +22,19 @@ class Slot:
         self.gpu = gpu
         self._arguments = (gpu, threads, os.getpid(), tmp)
         self._pool: ProcessPool | None = None
+        self._with_main = False
+        self._context = WorkerContext(with_main=False)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of the last process, where it has ended."""
+        return self._context.exit_code
+
+    def use_main(self) -> None:
+        """Let the process import the main module from now on, because its tasks hold what that defines."""
+        if not self._with_main:
+            self.close()
+            self._with_main = True
 
     def start(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         """Run a function in the process, which is started where there is none. Cancelling the future kills the process."""
@@ -33,8 +46,8 @@ class Slot:
             except RuntimeError:
                 # The process died while it had nothing to do.
                 self.close()
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(1, initializer=start_worker, initargs=self._arguments, context=context)
+        self._context = WorkerContext(with_main=self._with_main)
+        self._pool = ProcessPool(1, initializer=start_worker, initargs=self._arguments, context=self._context)
         future = self._pool.schedule(function, args=arguments)
         return future
 

@@ -102,10 +102,11 @@ def attempt(function: Callable[[T], R], task: T, journal: str) -> R | Problem:
         return Problem(_kind(error), _words(error), traceback.format_exc())
 
 
-def check_sendable(task: object, step: str) -> None:
-    """Raise RecipeError where a task cannot be sent to a worker."""
+def needs_main(task: object, step: str) -> bool:
+    """Whether a worker needs the program's main module to read a task; RecipeError where the task cannot be sent at all."""
     try:
-        ForkingPickler.dumps(task)
+        # A pickle names the module of every class that it holds.
+        return b"__main__" in bytes(ForkingPickler.dumps(task))
     except Exception as error:
         raise RecipeError(
             f"{step}: its stages cannot be sent to a worker ({error}). Define them at the top of a module or script, "

@@ -1,0 +1,98 @@
+"""The commands and programs of the README run as they are printed; those of the other pages are commands that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from shardprep.cli.app import app
+from shardprep.testing.videos import make_videos
+from tests.doc_tables import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_FENCED = r"^```%s\n(.*?)^```"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(_FENCED % language, text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text: str) -> list[list[str]]:
+    """Return the commands of all sh blocks in order, as words, comments left out and continued lines joined."""
+    lines = "\n".join(blocks(text, "sh")).replace("\\\n", " ").splitlines()
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def parse(words: list[str]) -> None:
+    """Let the command line read the words, without doing anything; click.UsageError where they are no command."""
+    group: Any = typer.main.get_command(app)
+    while hasattr(group, "commands"):
+        assert words[:1] != [], f"{group.name} needs a command"
+        assert words[0] in group.commands, f"there is no command {' '.join(words)!r}"
+        group, words = group.commands[words[0]], words[1:]
+    group.make_context(group.name, list(words))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_of_shardprep_in_a_block_is_one(page: Path) -> None:
+    for words in commands(page.read_text(encoding="utf-8")):
+        while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+            words = words[1:]
+        if words[0] == "shardprep":
+            parse(words[1:])
+
+
+def test_every_command_of_the_readme_is_run_or_known() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for words in commands(README):
+        if words[:2] == ["pip", "install"]:
+            named = [name for word in words for group in re.findall(r"\[([\w,]+)\]", word) for name in group.split(",")]
+            assert set(named) <= set(extras), words
+        else:
+            # `make` targets are looked up by tests/test_docs.py; what shardprep is asked is run below.
+            assert words[0] in ("make", "shardprep"), words
+
+
+def test_the_tour_of_the_readme_runs_as_it_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    make_videos(tmp_path / "videos")
+    told = [words for words in commands(README) if words[0] == "shardprep"]
+    assert [words[1] for words in told[:3]] == ["plan", "run", "status"]
+    for words in told:
+        done = run([sys.executable, "-m", "shardprep.cli", *words[1:]], tmp_path)
+        assert done.returncode == 0, f"{shlex.join(words)}: {done.stdout}{done.stderr}"
+        assert done.stdout, f"{shlex.join(words)} says nothing"
+    programs = blocks(README, "python")
+    assert programs
+    for number, program in enumerate(programs):
+        (tmp_path / f"program{number}.py").write_text(program)
+        as_file = run([sys.executable, f"program{number}.py"], tmp_path)
+        as_text = run([sys.executable, "-"], tmp_path, given=program)
+        assert (as_file.returncode, as_text.returncode) == (0, 0), as_file.stderr + as_text.stderr
+        assert as_file.stdout.count("\n") > 3, "it prints nothing to speak of"
+        assert as_text.stdout == as_file.stdout
+
+
+@pytest.mark.parametrize("how", ["file", "stdin"])
+def test_the_python_example_makes_everything_by_itself(tmp_path: Path, how: str) -> None:
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    make_videos(tmp_path / "videos")
+    program = next(program for program in blocks(README, "python") if "shardprep.run(" in program)
+    (tmp_path / "program.py").write_text(program)
+    done = run([sys.executable, "program.py"], tmp_path) if how == "file" else run([sys.executable, "-"], tmp_path, given=program)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) > 3
+    assert (tmp_path / "out" / "train" / "manifest.json").is_file()
+
+
+def run(command: list[str], place: Path, given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=place, input=given, capture_output=True, text=True, timeout=250, check=False)
