@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -39,6 +40,37 @@ def leave_politely() -> None:
     sys.exit(3)
 
 
+class RustPanic(BaseException):
+    """Stands for pyo3's PanicException, which derives from BaseException too."""
+
+
+class Wordless(Exception):
+    """Cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise TypeError("no words")
+
+
+def panic() -> None:
+    raise RustPanic("called `Option::unwrap()` on a `None` value")
+
+
+def cancel() -> None:
+    raise asyncio.CancelledError
+
+
+def exit_a_generator() -> None:
+    raise GeneratorExit
+
+
+def fail_without_words() -> None:
+    raise Wordless
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
 def hang() -> None:
     time.sleep(1000)
 
@@ -67,6 +99,7 @@ def run_out_of_memory() -> None:
 
 
 MISDEEDS: dict[str, Callable[[], None]] = {f.__name__: f for f in (abort, segfault, leave, leave_politely, hang, hang_with_the_gil)}
+MISDEEDS |= {f.__name__: f for f in (panic, cancel, exit_a_generator, fail_without_words, interrupt)}
 MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, lose_the_device, run_out_of_memory)}
 ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
     "too_few": lambda outcomes: outcomes[:-1],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shardprep.driver.model import RunSummary, StepSummary
-from shardprep.errors import RunFailed
+from shardprep.errors import RunFailed, Stopped
 from shardprep.testing.videos import Shot, draw, encode
 from tests import misbehaving as bad
 from tests.fates import Fate, fates, make_files, run_over, scores
@@ -85,6 +85,10 @@ def test_the_recipes_time_limit_stands_above_the_stages(files: Path, tmp_path: P
 PROMISES = {
     "complain": ("error", "RuntimeError: the flow does not converge"),
     "leave_politely": ("error", "SystemExit: 3"),
+    "panic": ("error", "RustPanic: called `Option::unwrap()` on a `None` value"),
+    "cancel": ("error", "CancelledError"),
+    "exit_a_generator": ("error", "GeneratorExit"),
+    "fail_without_words": ("error", "Wordless"),
     "run_out_of_memory": ("out-of-memory", "MemoryError: cannot hold the latents"),
     "too_few": ("wrong-outcomes", "misbehave returned 0 outcomes for 1 samples; a stage returns exactly one each"),
     "too_many": ("wrong-outcomes", "misbehave returned 2 outcomes for 1 samples; a stage returns exactly one each"),
@@ -110,10 +114,23 @@ def test_a_stage_that_breaks_its_promises(tmp_path: Path, batch_size: int) -> No
     step = summary.steps[-1]
     assert (step.samples_in, step.kept, step.dropped, step.failed) == (
         16,
-        6,
+        2,
         {"unwanted": 1},
-        {"error": 2, "out-of-memory": 1, "wrong-outcomes": 6},
+        {"error": 6, "out-of-memory": 1, "wrong-outcomes": 6},
     )
+
+
+@pytest.mark.parametrize("where", ["a call", "open", "the thread that decodes"])
+def test_ctrl_c_inside_a_stage_is_a_stop(videos: Path, tmp_path: Path, where: str) -> None:
+    stages = {
+        "a call": bad.Misbehave(how={bad.CULPRIT: "interrupt"}),
+        "open": bad.FailToOpen(how="interrupt"),
+        "the thread that decodes": bad.MisbehaveWatching(how="interrupt"),
+    }
+    with pytest.raises(Stopped, match=r"^Stopped: work was interrupted \(KeyboardInterrupt\) while it made shard 000000") as caught:
+        run_over(videos, tmp_path / "out", stages[where])
+    assert not caught.value.finished
+    assert fates(tmp_path / "out") == {}, "no sample is blamed"
 
 
 def test_a_batch_that_runs_out_of_memory_is_halved(files: Path, tmp_path: Path) -> None:
@@ -133,6 +150,9 @@ def test_the_one_sample_that_never_fits_is_isolated(files: Path, tmp_path: Path)
         ("abort", "worker-died", "decode for misbehave_watching: the worker process died (signal SIGABRT), again"),
         ("hang", "timed-out", "decode for misbehave_watching: gave no answer within 1 s"),
         ("complain", "error", "RuntimeError: the flow does not converge"),
+        ("panic", "error", "RustPanic: called `Option::unwrap()` on a `None` value"),
+        ("cancel", "error", "CancelledError"),
+        ("exit_a_generator", "error", "GeneratorExit"),
     ],
 )
 def test_a_watcher_in_the_thread_that_decodes(videos: Path, tmp_path: Path, how: str, reason: str, words: str) -> None:

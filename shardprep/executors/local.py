@@ -241,6 +241,9 @@ def _finished(running: dict[Future[R], tuple[Job[T], Slot]]) -> set[Future[R]]:
 def _failure(job: Job[T], problem: Problem) -> ShardFailure:
     """Return the failure of a shard; raise what stops the run."""
     cause = WorkerTraceback(problem.traceback)
+    if problem.kind == "interrupted":
+        words = f"Stopped: {job.task.step} was interrupted (KeyboardInterrupt) while it made shard {job.task.shard}"
+        raise Stopped(f"{words}. Run the recipe again to make what is not there yet", finished=False) from cause
     if problem.kind == "store":
         raise StoreError(problem.message) from cause
     if problem.kind == "stage":

@@ -15,10 +15,13 @@ from shardprep.models.memory import is_device_lost, is_out_of_memory
 from shardprep.runtime.contract import broken_promise
 from shardprep.runtime.item import Work
 
-RAISED = (Exception, SystemExit)
-"""What a stage may raise: a library that calls `sys.exit` fails its sample too."""
+RAISED = BaseException
+"""What a stage may raise: a library that calls `sys.exit`, or whose Rust code panics, fails its sample too.
 
-_SURROUNDINGS = (Unavailable, ShardError, StoreError)
+Whoever catches it hands it to `failure_of`, which lets Ctrl-C pass.
+"""
+
+_SURROUNDINGS = (Unavailable, ShardError, StoreError, KeyboardInterrupt)
 _FREE_SPACE = "Free some space in the folder for temporary files, or choose another one (`tmp`)"
 _MORE_FILES = "Raise the limit of open files (ulimit -n), or take fewer `workers`"
 _NO_ROOM = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EMFILE: _MORE_FILES, errno.ENFILE: _MORE_FILES}
@@ -62,16 +65,25 @@ def call_stage(stage: Stage, process: Process, batch: Sequence[Sample], work: Wo
 def failure_of(error: BaseException) -> Failed:
     """Return an exception as a sample's failure: its class may name the reason in `reason`.
 
-    Raises it again where no sample is to blame: Unavailable, ShardError, StoreError, and StoreError for a full disk.
+    Raises it again where no sample is to blame: Unavailable, ShardError, StoreError, and StoreError for a full disk; and
+    KeyboardInterrupt, which asks to stop.
     """
     if isinstance(error, _SURROUNDINGS):
         raise error
     if full := _no_room(error):
         raise StoreError(f"{_words(full)}. {_NO_ROOM[full.errno or 0]}") from error
-    if is_out_of_memory(error):
+    if isinstance(error, MemoryError) or (said_by(error) and is_out_of_memory(error)):
         return Failed("out-of-memory", _words(error))
-    reason = getattr(error, "reason", None)
+    reason = getattr(error, "reason", None) if isinstance(error, Exception) else None
     return Failed(reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "error", _words(error))
+
+
+def said_by(error: BaseException) -> str:
+    """Return the text of an error, empty where its own `__str__` fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
 
 
 def _no_room(error: BaseException | None) -> OSError | None:
@@ -94,12 +106,12 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
             outcomes = list(returned) if hasattr(returned, "__iter__") else returned
         return broken_promise(stage, batch, outcomes) or outcomes
     except RAISED as error:
-        if is_device_lost(error):
+        if said_by(error) and is_device_lost(error):
             raise DeviceLost(name, [sample.key for sample in batch], _words(error)) from error
         return failure_of(error)
 
 
 def _words(error: BaseException) -> str:
     # A file name that is no UTF-8 may be in it, which no ledger holds.
-    text = str(error).strip().encode(errors="backslashreplace").decode()
+    text = said_by(error).strip().encode(errors="backslashreplace").decode()
     return f"{type(error).__name__}: {text[:_MAX_WORDS]}" if text else type(error).__name__

@@ -18,7 +18,7 @@ from typing import Literal, TypeVar
 from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
 from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError, Unavailable
-from shardprep.runtime.call import RAISED, DeviceLost
+from shardprep.runtime.call import RAISED, DeviceLost, said_by
 from shardprep.runtime.journal import Call, Journal
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
@@ -31,7 +31,7 @@ _PR_SET_PDEATHSIG = 1
 T = TypeVar("T")
 R = TypeVar("R")
 
-Kind = Literal["unavailable", "store", "shard", "stage", "device", "other"]
+Kind = Literal["unavailable", "store", "shard", "stage", "device", "interrupted", "other"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Problem:
     """Why a worker could not make a shard. As text: not every exception can be sent to another process."""
 
     kind: Kind
-    """`stage`: a stage could not be opened, so that no shard can be made."""
+    """`stage`: a stage could not be opened, so that no shard can be made; `interrupted`: Ctrl-C came, or a stage says so."""
     message: str
     traceback: str
     call: Call | None = None
@@ -147,7 +147,7 @@ def _opened(stage: Stage, worker: Worker, journal: Journal) -> Process:
     try:
         with journal.call(f"{OPENING} {name}", [], None):
             process = stage.open(worker)
-    except Unavailable:
+    except (Unavailable, KeyboardInterrupt):
         raise
     except RAISED as error:
         raise StageNotOpened(f"{name} could not be opened: {_words(error)}") from error
@@ -157,11 +157,12 @@ def _opened(stage: Stage, worker: Worker, journal: Journal) -> Process:
 
 
 def _words(error: BaseException) -> str:
-    return str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {said_by(error)}"
 
 
 def _kind(error: BaseException) -> Kind:
-    kinds: list[tuple[type[ShardprepError], Kind]] = [
+    kinds: list[tuple[type[BaseException], Kind]] = [
+        (KeyboardInterrupt, "interrupted"),
         (Unavailable, "unavailable"),
         (StoreError, "store"),
         (ShardError, "shard"),
