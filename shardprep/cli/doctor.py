@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 DECODERS = ("h264", "hevc", "libdav1d", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "prores")
-ENCODERS = ("libx264", "libx265", "libsvtav1", "h264_nvenc", "libopenh264")
-NEEDED = {"decoder": frozenset({"h264", "hevc", "vp9", "mpeg4"}), "encoder": frozenset({"libx264"})}
+NEEDED_DECODERS = ("h264", "hevc", "mpeg4", "vp9")
+NEEDED_ENCODER = "libx264"
 _REQUIREMENT = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*])?[^;]*(?:;(?P<marker>.*))?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"](?P<extra>[\w-]+)['"]""")
 
@@ -51,21 +51,45 @@ def packages_of(requirements: Iterable[str]) -> list[Package]:
 
 
 def _say_codecs() -> list[str]:
-    from av.codec.codec import Codec, codecs_available
+    from av.codec.codec import codecs_available
 
-    missing = []
-    for kind, mode, names in (("decoder", "r", DECODERS), ("encoder", "w", ENCODERS)):
-        there = [name for name in names if name in codecs_available and _opens(Codec, name, mode)]
-        print(f"{kind}s: {', '.join(there)}")
-        missing += [f"{kind} {name}: pip install --force-reinstall --only-binary av av" for name in sorted(NEEDED[kind] - set(there))]
-    if not {"libdav1d", "av1"} & set(codecs_available):
-        missing.append("decoder for AV1: pip install --force-reinstall --only-binary av av")
-    return missing
+    there = [name for name in DECODERS if name in codecs_available and _decodes(name)]
+    print(f"decoders: {', '.join(there)}")
+    missing = [_codec_missing("decoder", name) for name in NEEDED_DECODERS if name not in there]
+    if not {"libdav1d", "av1"} & set(there):
+        missing.append(_codec_missing("decoder", "for AV1"))
+    encoders = encoders_here()
+    print(f"encoders: {', '.join(name for name, wrong in encoders.items() if not wrong)}")
+    for name, wrong in encoders.items():
+        if wrong:
+            print(f"          not {name}: {wrong}")
+    return missing + ([_codec_missing("encoder", NEEDED_ENCODER)] if encoders[NEEDED_ENCODER] else [])
 
 
-def _opens(codec: type, name: str, mode: str) -> bool:
+def encoders_here() -> dict[str, str]:
+    """Return the encoders that clips can be made with, each with an empty text, or why it cannot be opened here."""
+    from shardprep.errors import RecipeError
+    from shardprep.media.encoders import ENCODERS, check_encoder
+
+    found = {}
+    for name in ENCODERS:
+        try:
+            check_encoder(name)
+            found[name] = ""
+        except RecipeError as error:
+            found[name] = str(error).partition(": ")[2].partition(". ")[0]
+    return found
+
+
+def _codec_missing(kind: str, name: str) -> str:
+    return f"{kind} {name}: pip install --force-reinstall --only-binary av av"
+
+
+def _decodes(name: str) -> bool:
+    from av.codec.codec import Codec
+
     try:
-        codec(name, mode)
+        Codec(name, "r")
     except ValueError:
         # PyAV's UnknownCodecError: there, but not in this direction.
         return False

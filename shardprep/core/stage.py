@@ -131,6 +131,10 @@ class Stage:
         """(module, extra) of the optional dependencies, checked before a run."""
         return ()
 
+    def check(self) -> None:
+        """Raise RecipeError where this machine cannot do what the settings ask for; called before anything runs."""
+        return
+
     def open(self, worker: Worker) -> Process:
         """Load what the stage needs, once per worker, and return the function that works on batches."""
         return self.process

@@ -8,12 +8,12 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av.error
-import cv2
 from av.codec.context import Flags, ThreadType
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from shardprep.errors import RecipeError
+from shardprep.media.encoders import encoder_options, quiet_encoders
 from shardprep.media.shape import FrameShaper
 
 if TYPE_CHECKING:
@@ -21,20 +21,17 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.frame import VideoFrame
 
-# CV_CPU_AVX512_SKX in OpenCV's cvdef.h, which Python has no name for: the AVX-512 parts that x264 looks for.
-_AVX512_SKX = 256
-
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeSettings:
     """How clips are encoded."""
 
     encoder: str = "libx264"
-    """An ffmpeg encoder of H.264, as `ffmpeg -encoders` names it."""
-    crf: int = 18
-    """Constant quality, 0 to 51; lower is better and larger. 18 looks like the source."""
-    preset: str = "veryfast"
-    """Speed against size, from `ultrafast` to `veryslow`."""
+    """One of `encoders.ENCODERS`."""
+    crf: int | None = None
+    """Constant quality; lower is better and larger. None is the encoder's default, which looks like the source."""
+    preset: str | None = None
+    """Speed against size, in the encoder's words; None is its default."""
     fps: float | None = None
     """Frames per second of the clips; None keeps every frame at its own time."""
     short_side_px: int | None = None
@@ -121,6 +118,7 @@ def _seconds(packet: Packet[Any]) -> float:
 
 
 def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: EncodeSettings, timing: ClipTiming) -> VideoStream:
+    quiet_encoders()
     try:
         stream = container.add_stream(settings.encoder, rate=_rate(timing.fps))
     except (av.error.FFmpegError, ValueError) as error:
@@ -132,21 +130,12 @@ def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: Enc
     context.time_base = timing.time_base
     if timing.pixel_aspect:
         context.sample_aspect_ratio = timing.pixel_aspect
-    context.options = {"crf": str(settings.crf), "preset": settings.preset, **reproducible_options(settings.encoder)}
+    context.options = encoder_options(settings.encoder, settings.crf, settings.preset)
     context.thread_count, context.thread_type = settings.threads, ThreadType.FRAME
     context.flags |= Flags.bitexact | Flags.closed_gop
     context.color_range, context.colorspace = shaper.color_range, shaper.colorspace
     context.color_primaries, context.color_trc = shaper.color_primaries, shaper.color_trc
     return stream
-
-
-def reproducible_options(encoder: str) -> dict[str, str]:
-    """Return the encoder's options without which equal frames give other bytes from one call to the next.
-
-    x264's AVX-512 code (core 165, macroblock tree with B-frames) reads memory that nobody wrote: seen with MALLOC_PERTURB_.
-    Its AVX2 code does not, and gives the bytes that machines without AVX-512 give.
-    """
-    return {"x264-params": "asm=AVX2"} if encoder == "libx264" and cv2.checkHardwareSupport(_AVX512_SKX) else {}
 
 
 def _rate(fps: float) -> Fraction:

@@ -50,7 +50,7 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
     if until is not None and until not in names:
         yield ("steps",), f"there is no step {until!r} to stop after; {hint(until, names)}"
     if is_whole:
-        yield from _extras(recipe, until)
+        yield from _machine(recipe, until)
         if not structural:
             yield from _columns(recipe)
 
@@ -99,13 +99,23 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
         earlier.setdefault(step.name, step)
 
 
-def _extras(recipe: Recipe, until: str | None) -> Iterator[Problem]:
+def _named(stage: Stage, error: RecipeError) -> str:
+    name = stage_name(stage)
+    return str(error) if str(error).startswith(f"{name}:") else f"{name}: {error}"
+
+
+def _machine(recipe: Recipe, until: str | None) -> Iterator[Problem]:
     for index, step in enumerate(steps_until(recipe, until)):
         for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
-            for module, extra in stage.needs:
-                if importlib.util.find_spec(module.partition(".")[0]) is None:
-                    yield ("steps", index, step.name, place), str(MissingExtra(stage_name(stage), module, extra))
-                    break
+            path: Path = ("steps", index, step.name, place)
+            missing = next((need for need in stage.needs if importlib.util.find_spec(need[0].partition(".")[0]) is None), None)
+            if missing is not None:
+                yield path, str(MissingExtra(stage_name(stage), *missing))
+                continue
+            try:
+                stage.check()
+            except RecipeError as error:
+                yield path, f"step {step.name}: {_named(stage, error)}"
 
 
 def _columns(recipe: Recipe) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
 from shardprep.core.sample import Sample, child_key
-from shardprep.core.stage import ColumnType, Process, Stage, Worker
+from shardprep.core.stage import ColumnType, Process, Resources, Stage, Worker
 from shardprep.errors import RecipeError
 from shardprep.stages.probe_media import MEDIA_COLUMNS
 
@@ -39,11 +39,11 @@ class CutClips(Stage):
     max_seconds: float | None = None
     """Longer scenes are cut into consecutive pieces of this length and a rest."""
     encoder: str = "libx264"
-    """exact: ffmpeg's name of an H.264 encoder."""
-    crf: int = 18
-    """exact: constant quality, 0 to 51, lower is better; 18 looks like the source, ffmpeg's own default is 23."""
-    preset: str = "veryfast"
-    """exact: x264's speed, from `ultrafast` to `veryslow`; slower makes smaller files."""
+    """exact: libx264, libx265, libsvtav1 (AV1), h264_nvenc or hevc_nvenc (NVIDIA GPUs); `shardprep doctor` says which open here."""
+    crf: int | None = None
+    """exact: constant quality, lower is better; null looks like the source: x264 18 of 51, x265 20, nvenc 19, AV1 24 of 63."""
+    preset: str | None = None
+    """exact: speed, slower makes smaller files; null is x264's and x265's `veryfast`, nvenc's `p4` of p1 to p7, AV1's `8` of 13 to 0."""
     fps: float | None = None
     """exact: frames per second of the clips; null keeps every frame at its own time."""
     short_side_px: int | None = None
@@ -63,12 +63,23 @@ class CutClips(Stage):
         if self.min_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
             raise RecipeError(f"cut_clips: min_seconds {self.min_seconds}, max_seconds {self.max_seconds}; expected at least 0 and above 0")
         is_scalable = (self.fps is None or self.fps > 0) and (self.short_side_px is None or self.short_side_px >= 2)
-        if not 0 <= self.crf <= 51 or not is_scalable:
-            raise RecipeError("cut_clips: crf is 0 to 51, fps above 0, short_side_px at least 2")
+        # What each encoder takes of it `check` knows.
+        if (self.crf is not None and not 0 <= self.crf <= 63) or not is_scalable:
+            raise RecipeError("cut_clips: crf is 0 to 63, fps above 0, short_side_px at least 2")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:
         return {"video": "member", **_CLIP_COLUMNS, **MEDIA_COLUMNS}
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(gpus=1 if self.mode == "exact" and self.encoder.endswith("_nvenc") else 0)
+
+    def check(self) -> None:
+        from shardprep.media.encoders import check_encoder
+
+        if self.mode == "exact":
+            check_encoder(self.encoder, self.crf, self.preset)
 
     def open(self, worker: Worker) -> Process:
         return lambda batch: [self._split(sample, worker.threads) for sample in batch]

@@ -21,7 +21,7 @@ from av.video.stream import VideoStream
 
 from shardprep.core.blob import BytesBlob, TempBlob, read_blob
 from shardprep.media.container import open_video
-from shardprep.media.encode import reproducible_options
+from shardprep.media.encoders import reproducible_options
 from shardprep.media.resize import Image
 from shardprep.media.scratch import muxing
 

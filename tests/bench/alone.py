@@ -17,7 +17,7 @@ from av.video.frame import PictureType, VideoFrame
 from av.video.stream import VideoStream
 from scenedetect import AdaptiveDetector, FrameTimecode
 
-from shardprep.media.encode import reproducible_options
+from shardprep.media.encoders import reproducible_options
 from tests.bench.measure import Cost
 
 # scenedetect 0.7 compares frames whose long side is 256 px.
