@@ -50,7 +50,7 @@ class _Cutter:
         }
         self._scratch = Scratch()
         wanted = [true_intervals(runs, timeline) for runs in self._runs]
-        self._sounds: list[Blob | None] = cut_sound(blob, wanted) if settings.keep_audio else [None] * len(clips)
+        self._sounds: list[Blob | None] = cut_sound(blob, wanted, on_corrupt=on_corrupt) if settings.keep_audio else [None] * len(clips)
 
     def cut_all(self) -> list[ClipResult]:
         """Return one result per clip, in order."""

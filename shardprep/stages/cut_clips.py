@@ -51,7 +51,7 @@ class CutClips(Stage):
     keep_audio: bool = False
     """Whether the first audio stream comes along, encoded as AAC to fit the clip."""
 
-    version = 1
+    version = 2
     splits = True
     keeps = ("source", "meta", "caption")
     accepts = ("video",)
