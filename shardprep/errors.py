@@ -33,6 +33,21 @@ class StoreError(ShardprepError):
     """The store refuses: no space, read-only, no permission, not found."""
 
 
+class UnknownStore(StoreError, RecipeError):
+    """A URL names no kind of store that is understood, or what reads it is not installed; raised before anything runs."""
+
+
+class Forbidden(StoreError):
+    """The store refuses the access: it is not for these credentials, or they are absent, wrong or expired.
+
+    `is_of_credentials` says that no other file would fare better.
+    """
+
+    def __init__(self, message: str, *, is_of_credentials: bool = False) -> None:
+        super().__init__(message)
+        self.is_of_credentials = is_of_credentials
+
+
 class Unavailable(ShardprepError):
     """The environment failed, not the sample: a server is down, a store unreachable, a device lost.
 

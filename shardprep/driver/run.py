@@ -25,6 +25,7 @@ from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
 from shardprep.shards.set import Committed, ShardSet, write_info
+from shardprep.sources.refused import find_witnesses, witnesses_for
 
 _SILENT = Silent()
 
@@ -78,8 +79,15 @@ class _Run:
         write_raw_info(raw)
         self.states[RAW] = raw.state
         options = self.recipe.source.storage_options
+        witnesses = find_witnesses(entry for entries in raw.entries.values() for entry in entries)
         tasks = [
-            replace(self._task(raw.state, shard), entries=tuple(raw.entries[shard]), source_options=options) for shard in raw.state.todo
+            replace(
+                self._task(raw.state, shard),
+                entries=tuple(raw.entries[shard]),
+                witnesses=witnesses_for(raw.entries[shard], witnesses),
+                source_options=options,
+            )
+            for shard in raw.state.todo
         ]
         sizes = {shard: len(entries) for shard, entries in raw.entries.items()}
         self._complete(raw.state, "source", sizes, self.executor.run(tasks, work_on))

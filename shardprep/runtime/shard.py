@@ -9,7 +9,7 @@ from shardprep.core.fingerprint import digest
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process
-from shardprep.errors import ShardError, ShardprepError, StoreError, Unavailable
+from shardprep.errors import Forbidden, ShardError, ShardprepError, StoreError, Unavailable
 from shardprep.runtime.guarded import guarded
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
@@ -22,6 +22,7 @@ from shardprep.shards.join import read_chain
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
 from shardprep.sources.entry import SourceEntry, open_entry
+from shardprep.sources.refused import check_store
 
 
 def make_shard(task: ShardTask, processes: Mapping[int, Process]) -> ShardResult:
@@ -81,11 +82,17 @@ def _from_source(entry: SourceEntry, task: ShardTask) -> Item:
         return Item(entry.key, Sample(entry.key, entry.record), entry.failure, "source")
     # Of a list's many web servers one may be gone for good; that is its samples' fault, once trying again did not help.
     is_blamed = task.is_last_attempt and entry.is_on_web
+
+    def check(refusal: Forbidden) -> None:
+        check_store(entry, refusal, task.witnesses, task.source_options)
+
     try:
-        return Item(entry.key, guarded(open_entry(entry, task.source_options), if_unavailable=is_blamed))
+        return Item(entry.key, guarded(open_entry(entry, task.source_options), check, if_unavailable=is_blamed))
     except (OSError, ShardprepError) as error:
         if isinstance(error, Unavailable) and not is_blamed:
             raise
+        if isinstance(error, Forbidden):
+            check(error)
         return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
 
 

@@ -11,6 +11,7 @@ from shardprep.core.stage import Stage
 from shardprep.shards.join import Chain
 from shardprep.shards.set import Committed
 from shardprep.sources.entry import SourceEntry
+from shardprep.sources.refused import Witnesses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class ShardTask:
     settings: WorkSettings = field(default_factory=WorkSettings)
     storage_options: Mapping[str, Any] | None = None
     """Options of the file system that holds the sets."""
+    witnesses: Witnesses = field(default_factory=Witnesses)
+    """Other files of the source, by which a store that refuses everything is told from one that refuses a file."""
     source_options: Mapping[str, Any] | None = None
     """Options of the file system that holds the sources."""
     earlier: tuple[str, ...] = ()

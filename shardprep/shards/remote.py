@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from shardprep.errors import StoreError
+from shardprep.errors import StoreError, Unavailable
 from shardprep.shards.local import StoredFile, Temporary
-from shardprep.shards.refusal import refusals
+from shardprep.shards.refusal import refusals, s3_code
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -29,6 +29,7 @@ BLOCK_BYTES = 4 << 20
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "contentHash", "mtime", "LastModified", "modified", "updated", "last_modified", "created")
 # S3 answers 409 while another conditional upload of the same name is in flight: neither has won yet.
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
+_SHORT_BODY_PAUSES_SECONDS = (0.1, 0.5, 2.0)
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -46,7 +47,9 @@ class RemoteFolder:
         self._fs.invalidate_cache(self._root)
         try:
             entries = self._fs.ls(self._root, detail=True)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if s3_code(error) == "NoSuchBucket":
+                raise
             return {}
         return {name: int(entry["size"] or 0) for name, entry in sorted(self._files(entries)) if "/" not in name}
 
@@ -55,8 +58,8 @@ class RemoteFolder:
         self._fs.invalidate_cache(self._root)
         try:
             entries = self._fs.find(self._root, detail=True, **_strictness(self._fs)).values()
-        except FileNotFoundError:
-            if self._fs.exists(self._root):
+        except FileNotFoundError as error:
+            if s3_code(error) == "NoSuchBucket" or self._fs.exists(self._root):
                 raise
             return
         for name, entry in sorted(self._files(entries), key=lambda item: item[0]):
@@ -130,6 +133,33 @@ class RangeBlob:
     offset: int
     size: int
 
+    def read_range(self, start: int, count: int) -> bytes:
+        """Return bytes of the file; what a server leaves out or breaks off is asked for again, a few times."""
+        data = b""
+        broken: Unavailable | None = None
+        for pause in (*_SHORT_BODY_PAUSES_SECONDS, None):
+            try:
+                with refusals(f"reading {self.path}"):
+                    data += bytes(self.fs.cat_file(self.path, start=start + len(data), end=start + count))
+                    if len(data) >= count or self._size_now() < start + count:
+                        break
+                broken = Unavailable(f"reading {self.path}: the store breaks off after {len(data)} of {count} bytes, again and again")
+            except Unavailable as error:
+                broken = error
+            if pause is None:
+                raise broken
+            time.sleep(pause)
+        if len(data) != count:
+            raise StoreError(
+                f"reading {self.path}: {len(data)} bytes came for {count} asked from byte {start}; the file was replaced, "
+                "or the server knows no ranges. Run again, or copy it to a local disk first"
+            )
+        return data
+
+    def _size_now(self) -> int:
+        self.fs.invalidate_cache()
+        return int(self.fs.info(self.path)["size"] or 0)
+
     def open(self) -> BinaryIO:
         return io.BufferedReader(_RangeReader(self), min(BLOCK_BYTES, max(1, self.size)))
 
@@ -170,14 +200,7 @@ class _RangeReader(io.RawIOBase):
         count = max(0, min(most, self._blob.size - self._position))
         if not count:
             return b""
-        start = self._blob.offset + self._position
-        with refusals(f"reading {self._blob.path}"):
-            data = bytes(self._blob.fs.cat_file(self._blob.path, start=start, end=start + count))
-        if len(data) != count:
-            raise StoreError(
-                f"reading {self._blob.path}: {len(data)} bytes came for {count} asked from byte {start}; the file was replaced, "
-                "or the server knows no ranges. Run again, or copy it to a local disk first"
-            )
+        data = self._blob.read_range(self._blob.offset + self._position, count)
         self._position += count
         return data
 
@@ -196,7 +219,7 @@ def _put_new(put: Callable[[], object]) -> bool:
         except FileExistsError:
             return False
         except OSError as error:
-            code = _s3_code(error)
+            code = s3_code(error)
             if code in {"PreconditionFailed", "412"}:  # servers other than Amazon's do not say which condition, which s3fs looks for
                 return False
             if code not in {"ConditionalRequestConflict", "409"} or pause is None:
@@ -205,11 +228,6 @@ def _put_new(put: Callable[[], object]) -> bool:
         else:
             return True
     raise AssertionError("the last round raises or returns")
-
-
-def _s3_code(error: OSError) -> str:
-    response = getattr(error.__cause__, "response", None) or {}
-    return str(response.get("Error", {}).get("Code", ""))
 
 
 def _version(entry: Mapping[str, Any]) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from shardprep.core.blob import Blob, FileBlob
-from shardprep.errors import StoreError
+from shardprep.errors import StoreError, UnknownStore
+from shardprep.shards.kinds import check_kind, missing_package
 from shardprep.shards.local import LocalFolder, StoredFile, Temporary
 from shardprep.shards.refusal import refusals
 from shardprep.shards.remote import RemoteFolder
@@ -232,11 +233,21 @@ class _UnlessGone:
 
 def _remote(url: str, options: dict[str, Any]) -> tuple[str, RemoteFolder]:
     """Return the folder behind a URL, and the URL in the one form that names it in messages and in other processes."""
-    try:
-        fs, root = url_to_fs(url, **options)
-    except (ValueError, ImportError) as error:
-        raise StoreError(f"{url}: {error}. Known kinds of stores: local paths, memory://, and with an extra s3:// and gs://") from error
+    fs, root = open_filesystem(url, options)
     return url.rstrip("/") if root.strip("/") else url, RemoteFolder(fs, root)
+
+
+def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
+    """Return fsspec's filesystem of a URL, and the path in it; UnknownStore where none can be had."""
+    check_kind(url)
+    try:
+        with refusals(f"opening {url}"):
+            fs, root = url_to_fs(url, **(storage_options or {}))
+    except ImportError as error:
+        raise missing_package(url, error) from error
+    except (ValueError, TypeError) as error:
+        raise UnknownStore(f"{url}: {error}. Check the URL and storage_options") from error
+    return fs, root
 
 
 def _checked(name: str, where: str) -> str:

@@ -6,20 +6,21 @@ import errno
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import fsspec
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
-from shardprep.errors import RecipeError, ShardprepError, StoreError, Unavailable
+from shardprep.errors import Forbidden, RecipeError, ShardprepError, StoreError, Unavailable, UnknownStore
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
-from shardprep.shards.store import Store, StoredFile
-from shardprep.sources.places import WEB, absolute, common_folder, is_url, relative, scheme_of, split_url, suffix_of
+from shardprep.shards.store import Store, StoredFile, open_filesystem
+from shardprep.sources.places import WEB, absolute, common_folder, is_public, is_url, relative, scheme_of, split_url, store_of, suffix_of
+from shardprep.sources.refused import everything_refused
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _GONE = (404, 410)
@@ -94,10 +95,8 @@ def stat_files(urls: Iterable[str], storage_options: Mapping[str, Any] | None = 
             found[url] = _stat_local(url)
         else:
             (web if scheme_of(url) in WEB else remote).append(url)
-    listed: Files = {}
-    for folder in _top_folders({split_url(url)[0] for url in remote}):
-        listed |= {f"{folder}/{file.name}": file for file in Store(folder, storage_options).walk()}
-    found |= {url: listed.get(url, StoredFile(url, 0, ABSENT)) for url in remote}
+    num_stores = len({store_of(url) for url in (*found, *remote, *web)})
+    found |= _stat_listed(remote, num_stores, storage_options)
     return found | _stat_web(web, storage_options)
 
 
@@ -188,8 +187,36 @@ def _stat_local(path: str) -> StoredFile:
     return StoredFile(path, status.st_size, str(status.st_mtime_ns))
 
 
+def _stat_listed(urls: Sequence[str], num_stores: int, storage_options: Mapping[str, Any] | None) -> Files:
+    """Look files up in listings. A store that refuses is an error, unless one file of several stores' is all that it holds."""
+    found: Files = {}
+    by_store: dict[str, list[str]] = {}
+    for url in urls:
+        by_store.setdefault(store_of(url), []).append(url)
+    for store, held in by_store.items():
+        listed: Files = {}
+        version = ABSENT
+        try:
+            for folder in _top_folders({split_url(url)[0] for url in held}):
+                listed |= {f"{folder}/{file.name}": file for file in Store(folder, storage_options).walk()}
+        except UnknownStore:
+            raise
+        except Forbidden as error:
+            if num_stores == 1 or len(held) > 1 or error.is_of_credentials:
+                raise StoreError(everything_refused(store, error)) from error
+            version = UNREACHABLE
+        except StoreError:
+            if num_stores == 1:
+                raise
+        found |= {url: listed.get(url, StoredFile(url, 0, version)) for url in held}
+    return found
+
+
 def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) -> Files:
-    """Ask for each file. Where no server answers at all it is our network that fails, and that is an error."""
+    """Ask for each file. Where no server answers at all it is our network that fails, and that is an error.
+
+    So is a server that refuses all of several files whose addresses carry credentials: these can be renewed.
+    """
 
     def one(url: str) -> StoredFile | ShardprepError:
         try:
@@ -200,15 +227,21 @@ def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) ->
 
     with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
         found = dict(zip(urls, pool.map(one, urls), strict=True))
-    errors = [answer for answer in found.values() if isinstance(answer, ShardprepError)]
+    errors = {url: answer for url, answer in found.items() if isinstance(answer, ShardprepError)}
     if errors and len(errors) == len(found):
-        raise errors[0]
+        url, error = next(iter(errors.items()))
+        raise StoreError(everything_refused(store_of(url), error)) if isinstance(error, Forbidden) else error
+    refused = Counter(store_of(url) for url, error in errors.items() if isinstance(error, Forbidden))
+    asked = Counter(map(store_of, urls))
+    for url, error in errors.items():
+        if asked[store_of(url)] == refused[store_of(url)] > 1 and not is_public([url], storage_options):
+            raise StoreError(everything_refused(store_of(url), error)) from error
     return {url: answer if isinstance(answer, StoredFile) else StoredFile(url, 0, UNREACHABLE) for url, answer in found.items()}
 
 
 def _stat_on_server(url: str, storage_options: Mapping[str, Any] | None) -> StoredFile:
     try:
-        info = fsspec.filesystem(scheme_of(url), **(storage_options or {})).info(url)
+        info = open_filesystem(url, storage_options)[0].info(url)
     except FileNotFoundError as error:
         # fsspec says so whatever went wrong
         cause = error.__cause__

@@ -6,7 +6,8 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from shardprep.shards.signed import unsigned
 
@@ -75,6 +76,17 @@ def common_folder(folders: Sequence[str]) -> str:
 def public(place: str) -> str:
     """Return a place as it is recorded: a web address without what signs it, so that it is one place however often it is signed."""
     return unsigned(place) if scheme_of(place) in WEB else place
+
+
+def store_of(place: str) -> str:
+    """Return the store that a place lies in: scheme and bucket or host of a URL, `file://` for local paths."""
+    head, path = _split_scheme(place)
+    return f"{head}{path.partition('/')[0].rpartition('@')[2]}" if head else "file://"
+
+
+def is_public(places: Iterable[str], storage_options: Mapping[str, Any] | None) -> bool:
+    """Whether these are web addresses that carry no credentials, and none are given beside them."""
+    return not storage_options and all(scheme_of(place) in WEB and public(place) == place for place in places)
 
 
 def suffix_of(place: str) -> str:

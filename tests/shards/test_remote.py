@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +13,7 @@ import fsspec
 import pytest
 
 from shardprep.core.blob import read_blob
-from shardprep.errors import StoreError, Unavailable
+from shardprep.errors import RecipeError, StoreError, Unavailable, UnknownStore
 from shardprep.shards import remote
 from shardprep.shards.store import Store
 
@@ -34,7 +36,7 @@ def test_a_large_upload_is_exclusive_too(s3: Mapping[str, str]) -> None:
 
 
 def test_a_missing_bucket_and_a_server_that_is_gone_are_told_apart(s3: Mapping[str, str]) -> None:
-    with pytest.raises(StoreError, match=r"writing s3://nobucket/out/a: not found"):
+    with pytest.raises(StoreError, match=r"writing s3://nobucket/out/a: there is no such bucket\. Check its name and the endpoint"):
         Store("s3://nobucket/out", s3).create_bytes("a", b"")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -94,9 +96,29 @@ def test_a_filesystem_without_exclusive_create_is_refused_not_trusted(monkeypatc
         Store("memory://conflicts").create_bytes("a", b"")
 
 
-def test_an_unknown_kind_of_store_is_a_clear_error() -> None:
-    with pytest.raises(StoreError, match=r"nosuch://x: .*Known kinds of stores"):
-        Store("nosuch://x")
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nosuch://x", "nosuch:// is no kind of store that is read here; copy the files first. Known kinds of stores: local paths, s3://"),
+        ("hf://datasets/a/b", "hf:// is no kind of store"),
+        ("ftp://host/x", "ftp:// is no kind of store"),
+        ("github://org:repo@main/x", "github:// is no kind of store"),
+        ("s3::file:///tmp/x", "chained URLs (a::b) are not read"),
+        ("simplecache::s3://bucket/x", "chained URLs (a::b) are not read"),
+        ("zip://x::/tmp/a.zip", "zip:// is no kind of store"),
+        ("s3://", "it names no bucket or host; expected s3://NAME/PATH"),
+        ("https://", "it names no bucket or host"),
+        ("gs://bucket/x", 'gs:// needs the extra gcs. Install it with: pip install "shardprep[gcs]"'),
+        ("az://box/x", "az:// needs adlfs. Install it with: pip install adlfs"),
+    ],
+)
+def test_an_unknown_kind_of_store_is_a_clear_error_before_anything_runs(monkeypatch: pytest.MonkeyPatch, url: str, message: str) -> None:
+    # What is not installed here may be elsewhere.
+    for module in ("gcsfs", "adlfs"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UnknownStore, match=re.escape(f"{url}: ") + ".*" + re.escape(message)) as caught:
+        Store(url)
+    assert isinstance(caught.value, RecipeError), "exit code 2"
 
 
 def test_a_server_that_knows_no_ranges_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
