@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,19 @@ class Times:
     seconds: tuple[float, ...]
 
 
-At = AllFrames | Fractions | PerSecond | Stride | Times
+@dataclass(frozen=True)
+class Runs:
+    """Frames that follow each other, `num_frames` at each of `num_runs` places spread over the video; all frames where there are no more.
+
+    The video is divided into as many equal parts; where in its part a run begins differs from part to part, so that a rhythm in the
+    video (every other frame shown twice) does not meet the same beat each time. Runs that meet become one.
+    """
+
+    num_runs: int
+    num_frames: int
+
+
+At = AllFrames | Fractions | PerSecond | Runs | Stride | Times
 
 
 @dataclass(frozen=True)
@@ -133,6 +148,8 @@ def select_frames(at: At, seconds: Sequence[float]) -> list[int]:
         case Stride(num_frames, stride, skip):
             step = min(stride, (count - skip) // num_frames)
             return [skip + k * step for k in range(num_frames)] if step >= 1 else []
+        case Runs():
+            return _runs(at, count)
         case PerSecond():
             return _per_second(at, seconds)
 
@@ -145,6 +162,15 @@ def crop_box(height: int, width: int, target_height: int, target_width: int) -> 
     ratio = target_width / target_height
     crop_height, crop_width = (int(width / ratio), width) if width < height * ratio else (height, int(height * ratio))
     return round((height - crop_height) / 2), round((width - crop_width) / 2), crop_height, crop_width
+
+
+def _runs(at: Runs, count: int) -> list[int]:
+    if count <= at.num_runs * at.num_frames:
+        return list(range(count))
+    # The fractional parts of multiples of the golden ratio fill an interval evenly and repeat no pattern.
+    places = ((k + (k + 1) * _GOLDEN % 1) / at.num_runs for k in range(at.num_runs))
+    firsts = [int(place * (count - at.num_frames + 1)) for place in places]
+    return sorted({first + k for first in firsts for k in range(at.num_frames)})
 
 
 def _per_second(at: PerSecond, seconds: Sequence[float]) -> list[int]:

@@ -1,4 +1,4 @@
-"""How fast the picture moves: dense optical flow between frames that lie close in time."""
+"""How fast the picture moves: dense optical flow between neighbouring frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from shardprep.core.frames import FramesWanted, PerSecond, ShortSide
+from shardprep.core.frames import FramesWanted, Runs, ShortSide
 from shardprep.core.outcome import Kept, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
@@ -17,25 +17,28 @@ from shardprep.errors import RecipeError
 class ScoreFlow(Stage):
     """Score motion with OpenCV's DIS optical flow: the mean length of the flow in px per second, at a short side of 320 px.
 
-    Independent of the frame rate and the size of the video. 0 is a still picture, below 1 hardly anything moves, above 100
-    is fast. A video of one frame has no score (null).
+    Measured between frames that follow each other, at places spread over the video, so that neither its length nor its frame rate
+    nor its size changes the score. 0 is a still picture, below 1 hardly anything moves, above 100 is fast. A video of one frame has
+    no score (null).
     """
 
-    fps: float = 4.0
-    """Frames per second that are compared, each with the next."""
-    max_frames: int = 64
-    """Longer videos are compared at fewer frames per second, spread evenly."""
+    num_runs: int = 8
+    """Places of the video that are looked at, spread evenly."""
+    frames_per_run: int = 7
+    """Frames at each place, each compared with the next; a video with no more than `num_runs` times so many is compared throughout."""
     short_side_px: int = 320
     """Flow is computed at this size; smaller videos as they are. The score is per 320 px whatever this is."""
-    preset: Literal["ultrafast", "fast", "medium"] = "medium"
+    preset: Literal["ultrafast", "fast", "medium"] = "fast"
     """DIS preset, from coarse to fine."""
 
-    version = 1
+    version = 2
     accepts = ("video",)
 
     def __post_init__(self) -> None:
-        if self.fps <= 0 or self.max_frames < 2:
-            raise RecipeError(f"score_flow: fps {self.fps}, max_frames {self.max_frames}; expected above 0 and at least 2")
+        if self.num_runs < 1 or self.frames_per_run < 2:
+            raise RecipeError(f"score_flow: num_runs {self.num_runs}, frames_per_run {self.frames_per_run}; expected at least 1 and 2")
+        if self.short_side_px < 16:
+            raise RecipeError(f"score_flow: short_side_px {self.short_side_px}; expected at least 16")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:
@@ -43,16 +46,20 @@ class ScoreFlow(Stage):
 
     @property
     def frames(self) -> FramesWanted:
-        return FramesWanted(PerSecond(self.fps, self.max_frames), ShortSide(self.short_side_px), "gray")
+        return FramesWanted(Runs(self.num_runs, self.frames_per_run), ShortSide(self.short_side_px), "gray")
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
         return [self._outcome(sample) for sample in batch]
 
     def _outcome(self, sample: Sample) -> Outcome:
-        from shardprep.media.flow import flow_speeds
+        from shardprep.media.flow import mean_speed, pair_speeds
 
         assert sample.frames is not None, "the runtime decodes what `frames` asks for"
-        speeds = flow_speeds(sample.frames.images, sample.frames.seconds, self.preset)
-        pooled = sum(speeds) / len(speeds) if speeds else None
-        scorer = f"score_flow@{self.version} dis-{self.preset}"
-        return Kept(sample.with_columns({"scores.flow": pooled, "per_frame.flow": speeds, "scorers.flow": scorer}))
+        frames = sample.frames
+        speeds = pair_speeds(frames.images, frames.indices, frames.seconds, self.preset)
+        columns = {
+            "scores.flow": mean_speed(speeds),
+            "per_frame.flow": [speed.px_per_second for speed in speeds],
+            "scorers.flow": f"score_flow@{self.version} dis-{self.preset}",
+        }
+        return Kept(sample.with_columns(columns))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardprep.core.frames import AllFrames, Fractions, PerSecond, Stride, Times, crop_box, select_frames
+from shardprep.core.frames import AllFrames, Fractions, PerSecond, Runs, Stride, Times, crop_box, select_frames
 
 COUNTS = st.integers(1, 400)
 
@@ -43,12 +43,32 @@ def test_too_many_frames_per_second_are_spread_over_the_whole_video() -> None:
     assert select_frames(PerSecond(25.0, max_frames=1), evenly(101)) == [0]
 
 
+@given(COUNTS, st.integers(1, 12), st.integers(2, 9))
+def test_runs_are_neighbours_spread_over_the_video(count: int, num_runs: int, num_frames: int) -> None:
+    indices = select_frames(Runs(num_runs, num_frames), evenly(count))
+    if count <= num_runs * num_frames:
+        assert indices == list(range(count))
+        return
+    assert indices == sorted(set(indices))
+    assert all(index + 1 in indices or index - 1 in indices for index in indices)
+    part = count / num_runs
+    assert all(any(k * part - num_frames <= index <= (k + 1) * part for index in indices) for k in range(num_runs))
+    assert len(indices) <= num_runs * num_frames
+
+
+def test_runs_do_not_follow_a_beat() -> None:
+    firsts = select_frames(Runs(64, 2), evenly(64 * 8))[::2]
+    assert len({first % 8 for first in firsts}) > 4
+
+
 def test_a_time_selects_the_frame_that_is_shown_then() -> None:
     assert select_frames(Times((0.0, 0.05, 0.12, 9.0)), evenly(5)) == [0, 1, 3, 4]
 
 
 def test_a_video_without_frames_selects_none() -> None:
-    assert [select_frames(at, []) for at in (AllFrames(), Fractions((0.5,)), PerSecond(1.0), Stride(1), Times((0.0,)))] == [[]] * 5
+    assert [select_frames(at, []) for at in (AllFrames(), Fractions((0.5,)), PerSecond(1.0), Runs(1, 2), Stride(1), Times((0.0,)))] == [
+        []
+    ] * 6
 
 
 @given(st.integers(1, 2000), st.integers(1, 2000), st.sampled_from([(480, 832), (352, 640), (832, 480), (64, 64)]))
