@@ -3,34 +3,69 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from shardprep.core.frames import AllFrames
-from shardprep.core.stage import Stage, stage_name
+from shardprep.core.reads import Column, Read, Role, columns_of, is_column, overlap, parse_read, roles_of
+from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError
 
 
 @dataclass(frozen=True)
 class Available:
-    """The names that a stage can read: roles and columns, and prefixes under which anything may be (`meta.`)."""
+    """What a stage can read: roles, columns with their types, and groups in which anything may be (`meta`)."""
 
-    names: frozenset[str]
-    open_prefixes: tuple[str, ...] = ("meta.",)
+    roles: frozenset[str] = frozenset()
+    columns: Mapping[str, ColumnType] = field(default_factory=dict)
+    """Types by dotted name."""
+    open_groups: tuple[str, ...] = ("meta",)
 
-    def has(self, name: str) -> bool:
-        """Whether a role, a column or a struct of columns is there."""
-        return name in self.names or name.startswith(self.open_prefixes) or any(n.startswith(f"{name}.") for n in self.names)
+    @classmethod
+    def of(cls, writes: Mapping[str, ColumnType], open_groups: tuple[str, ...] = ("meta",)) -> Available:
+        """Return what is there where `writes` was written."""
+        return cls(open_groups=open_groups).with_writes(writes)
 
-    def with_names(self, names: Iterable[str]) -> Available:
-        return Available(self.names | frozenset(names), self.open_prefixes)
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted({*self.roles, *self.columns})
+
+    def has(self, read: Read) -> bool:
+        """Whether a role, a column or a struct of columns is there; case does not count in columns."""
+        if isinstance(read, Role):
+            return read.name in self.roles
+        return self.is_open(read) or any(known.folded[: len(read.path)] == read.folded for known in self._known())
+
+    def is_open(self, column: Column) -> bool:
+        """Whether the column lies in a group in which anything may be."""
+        return column.folded[0] in self.open_groups
+
+    def types_of(self, columns: Iterable[Column]) -> dict[tuple[str, ...], ColumnType | None]:
+        """Return the types of these columns by path, of a struct those of all columns in it; None where only the source knows."""
+        types: dict[tuple[str, ...], ColumnType | None] = {}
+        for column in columns:
+            inner = {known.path: self.columns[str(known)] for known in self._known() if known.folded[: len(column.path)] == column.folded}
+            types |= inner
+            if not inner or (self.is_open(column) and column.folded not in map(_folded, inner)):
+                types[column.path] = None
+        return types
+
+    def with_writes(self, writes: Mapping[str, ColumnType]) -> Available:
+        """Return what is there after `writes` was written."""
+        roles = {name for name in writes if not is_column(name)}
+        columns = {name: kind for name, kind in writes.items() if is_column(name)}
+        return replace(self, roles=self.roles | roles, columns={**self.columns, **columns})
 
     def after(self, stage: Stage) -> Available:
         """Return what is there after a stage: what it writes, and what its children inherit where it splits."""
         if stage.keeps is None:
-            return self.with_names(stage.writes)
-        inherited = (name for name in self.names if "." not in name or name.startswith(tuple(f"{group}." for group in stage.keeps)))
-        return Available(frozenset(inherited), self.open_prefixes).with_names(stage.writes)
+            return self.with_writes(stage.writes)
+        inherited = {str(known): self.columns[str(known)] for known in self._known() if known.path[0] in stage.keeps}
+        return replace(self, columns=inherited).with_writes(stage.writes)
+
+    def _known(self) -> list[Column]:
+        return columns_of(map(parse_read, self.columns))
 
 
 @dataclass(frozen=True)
@@ -43,7 +78,7 @@ class PlannedPass:
     """Whether it writes whole samples (a split, or a replaced member) instead of only what it adds."""
 
     def __post_init__(self) -> None:
-        base = any(s.splits or s.group_by or any("." not in name for name in s.replaces) for s in self.stages)
+        base = any(s.splits or s.group_by or _replaces_member(s) for s in self.stages)
         object.__setattr__(self, "is_base", base)
 
     @property
@@ -56,12 +91,12 @@ class PlannedPass:
         """
         segments: list[list[Stage]] = [[]]
         for stage in self.stages:
-            written = {name for earlier in segments[-1] for name in earlier.writes}
-            wanted = {*(stage.reads if watches(stage) else ()), *([stage.frames.role] if stage.frames else [])}
-            if written & wanted:
+            written = [parse_read(name) for earlier in segments[-1] for name in earlier.writes]
+            wanted = [*(map(parse_read, stage.reads) if watches(stage) else ()), *_frames_read(stage)]
+            if any(overlap(one, other) for one in written for other in wanted):
                 segments.append([])
             segments[-1].append(stage)
-            if stage.splits or stage.group_by or any("." not in name for name in stage.replaces):
+            if stage.splits or stage.group_by or _replaces_member(stage):
                 segments.append([])
         return tuple(tuple(segment) for segment in segments if segment)
 
@@ -71,15 +106,32 @@ class PlannedPass:
         return {name: kind for stage in self.stages for name, kind in stage.writes.items()}
 
     @property
-    def reads(self) -> tuple[str, ...]:
+    def reads(self) -> tuple[Read, ...]:
         """What the pass reads from its input: what its stages read less what they write before."""
-        seen: dict[str, None] = {}
-        written: set[str] = set()
+        seen: dict[Read, None] = {}
+        written: set[Read] = set()
         for stage in self.stages:
-            wanted = [*stage.reads, *([stage.frames.role] if stage.frames else []), *stage.accepts]
-            seen |= dict.fromkeys(name for name in wanted if name not in written)
-            written |= set(stage.writes)
+            wanted = [*declared_reads(stage), *_frames_read(stage), *map(Role, stage.accepts)]
+            seen |= dict.fromkeys(read for read in wanted if read not in written)
+            written |= set(map(parse_read, stage.writes))
         return tuple(seen)
+
+
+def declared_reads(stage: Stage) -> list[Read]:
+    """Return what a stage says that it reads, and the column by which it groups."""
+    return [*map(parse_read, stage.reads), *([parse_read(stage.group_by)] if stage.group_by else [])]
+
+
+def _frames_read(stage: Stage) -> list[Read]:
+    return [Role(stage.frames.role)] if stage.frames else []
+
+
+def _replaces_member(stage: Stage) -> bool:
+    return bool(roles_of(map(parse_read, stage.replaces)))
+
+
+def _folded(path: tuple[str, ...]) -> tuple[str, ...]:
+    return Column(path).folded
 
 
 def watches(stage: Stage) -> bool:
@@ -90,20 +142,25 @@ def watches(stage: Stage) -> bool:
 def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Available:
     """Return what is available after the pass; raise RecipeError where a stage reads what is not there, or writes what is."""
     for stage in stages:
-        for wanted in stage.reads:
+        for wanted in declared_reads(stage):
             if not available.has(wanted):
-                raise RecipeError(
-                    f"step {name}: {stage_name(stage)} reads {wanted}, which no earlier stage writes"
-                    + nearest(wanted, sorted(available.names), "; there is")
-                )
+                raise RecipeError(f"step {name}: {stage_name(stage)} reads {wanted}, {_absent(wanted, available)}")
         for column in stage.writes:
-            if available.has(column) and column not in stage.replaces and not column.startswith(available.open_prefixes):
+            written = parse_read(column)
+            is_free = isinstance(written, Column) and available.is_open(written)
+            if available.has(written) and column not in stage.replaces and not is_free:
                 raise RecipeError(
                     f"step {name}: {stage_name(stage)} writes {column}, which is there already; "
                     "a stage that replaces a column says so in `replaces`"
                 )
         available = available.after(stage)
     return available
+
+
+def _absent(wanted: Read, available: Available) -> str:
+    if isinstance(wanted, Role) and available.has(Column((wanted.name,))):
+        return f"a member that no sample has; to read the columns {wanted}.* write {str(Column((wanted.name,)))!r}"
+    return f"which no earlier stage writes{nearest(str(wanted), available.names, '; there is')}"
 
 
 def check_order(name: str, stages: Sequence[Stage]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from shardprep.core.blob import Blob
 from shardprep.core.frames import Frames
+from shardprep.core.reads import value_of
 
 Record = Mapping[str, Any]
 """A JSON document: str, int, finite float, bool, None, lists and dicts with string keys."""
@@ -45,12 +46,11 @@ class Sample:
     """What the running stage asked for in its `frames`; None for every other stage."""
 
     def get(self, column: str, default: Any = None) -> Any:
-        """Return the value of a column by its dotted name, or `default` where it is absent or null."""
-        value: Any = self.record
-        for part in column.split("."):
-            if not isinstance(value, Mapping) or part not in value:
-                return default
-            value = value[part]
+        """Return the value of a column by its dotted name, or `default` where it is absent or null.
+
+        Names are found as in expressions: the exact one, else the only one equal but for case.
+        """
+        value = value_of(self.record, column.split("."))
         return default if value is None else value
 
     def with_columns(self, columns: Mapping[str, Any]) -> Sample:

@@ -9,10 +9,14 @@ from typing import Literal, Protocol
 
 from shardprep.core.frames import Frame, FramesWanted
 from shardprep.core.outcome import Dropped, Kept, Outcome
+from shardprep.core.reads import Read
 from shardprep.core.sample import Sample
 
 ColumnType = Literal["double", "int64", "bool", "string", "list<double>", "list<int64>", "list<string>", "member"]
 """Arrow's names for the types that a column may have; `member` stands for a role written as a file."""
+
+ColumnTypes = Mapping[tuple[str, ...], ColumnType | None]
+"""Types of columns by their path; None where only the source knows the type."""
 
 Process = Callable[[Sequence[Sample]], Sequence[Outcome]]
 """Takes a batch and returns exactly one outcome per sample, in order."""
@@ -68,8 +72,8 @@ class Stage:
     """Raised whenever the same settings give other bytes."""
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        """Roles (`video`) and columns (`scores.flow`) that must be there: a name with a dot is a column."""
+    def reads(self) -> tuple[str | Read, ...]:
+        """Roles (`video`), columns (`scores.flow`) and groups of columns (`scores.*`) that must be there; `core.reads` parses them."""
         return ()
 
     @property
@@ -134,6 +138,9 @@ class Stage:
     def check(self) -> None:
         """Raise RecipeError where this machine cannot do what the settings ask for; called before anything runs."""
         return
+
+    def check_columns(self, available: ColumnTypes) -> None:
+        """Raise RecipeError where the stage cannot work on columns of these types; called before anything runs."""
 
     def open(self, worker: Worker) -> Process:
         """Load what the stage needs, once per worker, and return the function that works on batches."""

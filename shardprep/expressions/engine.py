@@ -15,6 +15,13 @@ TABLE = "shardprep_rows"
 """The only table: no column of a record has this name, so `a.b` is always a field of the column `a`."""
 
 
+_SESSION = (
+    "SET GLOBAL TimeZone = 'UTC'",
+    "SET GLOBAL Calendar = 'gregorian'",
+    "SET GLOBAL lock_configuration = true",
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class QueryLimits:
     """What a query may use."""
@@ -26,8 +33,11 @@ class QueryLimits:
 
 
 def connect(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
-    """Return a fresh in-memory database without files, network, extensions, Python variables or a way to change that."""
-    return duckdb.connect(
+    """Return a fresh in-memory database without files, network, extensions, Python variables or a way to change that.
+
+    Its clock stands in UTC and its calendar is the Gregorian one, whatever the machine says.
+    """
+    connection = duckdb.connect(
         ":memory:",
         config={
             "enable_external_access": "false",
@@ -38,9 +48,11 @@ def connect(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
             "memory_limit": f"{limits.memory_mib}MiB",
             "temp_directory": limits.temp_directory or "",
             "threads": str(limits.threads),
-            "lock_configuration": "true",
         },
     )
+    for statement in _SESSION:
+        connection.execute(statement)
+    return connection
 
 
 def run_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, sql: str) -> pa.Table:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from shardprep.core.reads import Column, narrowed
 from shardprep.errors import RecipeError
 from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql
 from shardprep.expressions.syntax import parse_expression, parse_order
-from shardprep.expressions.tables import Path, project, resolve, table_of, unknown_column
+from shardprep.expressions.tables import Path, by_types, project, resolve, table_of, unknown_column
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,9 +33,9 @@ class Query:
         return Query, (self.expression, self._limits)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns referred to, as dotted names, in the order of the text."""
-        return tuple(".".join(path) for path in self._paths)
+    def reads(self) -> tuple[Column, ...]:
+        """The columns referred to, in the order of the text; the expression is shown nothing else of a record."""
+        return tuple(map(Column, self._paths))
 
     def check(self, schema: pa.Schema) -> None:
         """Raise RecipeError where the expression names a column that the schema has not, or is no condition on its types."""
@@ -43,11 +44,18 @@ class Query:
     def filter(self, table: pa.Table) -> list[bool | None]:
         """Return true, false or null per row, as SQL says it: a comparison with null is null."""
         paths = _resolve_all(f"expression {self.expression!r}", table.schema, self._paths)
-        return self._judge(project(table, paths), len(table))
+        shown = project(table, paths)
+        if all(_is_typed(shown.schema, path) for path in paths) or not len(table):
+            return self._judge(shown, len(table))
+        return self.evaluate(shown.to_pylist())
 
     def evaluate(self, records: Sequence[Mapping[str, Any]]) -> list[bool | None]:
-        """Return true, false or null per record; a column that a record has not is null."""
-        return self._judge(table_of(records, self._paths), len(records))
+        """Return true, false or null per record, a function of that record alone; a column that a record has not is null."""
+        verdicts: list[bool | None] = [None] * len(records)
+        for places, alike in by_types([narrowed(record, self.reads) for record in records]):
+            for place, verdict in zip(places, self._judge(table_of(alike, self._paths), len(alike)), strict=True):
+                verdicts[place] = verdict
+        return verdicts
 
     def _judge(self, table: pa.Table, num_rows: int) -> list[bool | None]:
         sql = f"SELECT {_ROW}, (\n{self.expression}\n) FROM {TABLE}"
@@ -108,6 +116,14 @@ def _resolve_all(what: str, schema: pa.Schema, paths: Iterable[Path]) -> list[Pa
         if fields is None:
             raise unknown_column(what, path, schema)
     return [fields for _, fields in found if fields is not None]
+
+
+def _is_typed(schema: pa.Schema, path: Path) -> bool:
+    """Whether a column's values have the type that a stage declared; of a struct it depends on the row which fields there are."""
+    kind = schema.field(path[0]).type
+    for name in path[1:]:
+        kind = kind.field(name).type if pa.types.is_struct(kind) else kind
+    return not Column(path).is_untyped and not pa.types.is_struct(kind)
 
 
 def _numbered(table: pa.Table, num_rows: int) -> pa.Table:

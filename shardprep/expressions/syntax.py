@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from shardprep.core.plan import nearest
+from shardprep.core.reads import fold
 from shardprep.errors import RecipeError
+from shardprep.expressions.functions import ALLOWED_FUNCTIONS
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,17 +22,13 @@ _REFUSED_CLASSES = {
     "STAR": "a star; name the columns",
     "PARAMETER": "a parameter; write the value",
 }
+_ALLOWED = frozenset(map(str.lower, ALLOWED_FUNCTIONS))
 _EMPTY_CLAUSES = ("where_clause", "group_expressions", "group_sets", "having", "sample", "qualify")
 
 _HINT = 'write a condition such as scores.aesthetic >= 5 AND text.area < 0.1 (a name that is a word of SQL goes in quotes: "end")'
 
-# Functions of their arguments alone; a random or a clock would make a selection that cannot be made again.
-_FUNCTIONS = """
-    SELECT DISTINCT function_name, schema_name = 'main' AND NOT starts_with(function_name, 'json_serialize_') AND (
-        function_type = 'scalar' AND stability = 'CONSISTENT'
-        OR function_type = 'macro' AND macro_definition NOT LIKE '%current_%'
-    ) FROM duckdb_functions()
-"""
+_EXTRACTS = ("ARRAY_EXTRACT", "STRUCT_EXTRACT", "struct_extract", "array_extract")
+"""`s['x']`, `(s).x` and the functions behind them: with a text they mean a field of a struct."""
 
 
 def parse_expression(connection: duckdb.DuckDBPyConnection, expression: str) -> tuple[tuple[str, ...], ...]:
@@ -48,6 +46,11 @@ def parse_order(connection: duckdb.DuckDBPyConnection, order: str) -> tuple[tupl
     if kinds != ["ORDER_MODIFIER"] or len(node["select_list"]) != 1:
         raise RecipeError(f"order {order!r}: expected columns or expressions, each with ASC or DESC if wanted")
     return _columns(connection, order, [one["expression"] for one in node["modifiers"][0]["orders"]])
+
+
+def syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    """Return the syntax tree of a SELECT that was parsed before."""
+    return _parse(connection, sql, sql)
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, text: str, sql: str) -> dict[str, Any]:
@@ -73,16 +76,48 @@ def _parse(connection: duckdb.DuckDBPyConnection, text: str, sql: str) -> dict[s
 def _columns(connection: duckdb.DuckDBPyConnection, text: str, tree: Any) -> tuple[tuple[str, ...], ...]:
     columns: dict[tuple[str, ...], None] = {}
     functions: dict[str, None] = {}
+    inner: set[int] = set()
     for node, bound in _walk(tree, frozenset()):
         kind = node["class"]
         if kind not in ALLOWED_CLASSES:
             raise RecipeError(f"expression {text!r}: {_REFUSED_CLASSES.get(kind, f'{kind.lower()} is not allowed')}")
-        if kind == "COLUMN_REF" and node["column_names"][0] not in bound:
-            columns[tuple(node["column_names"])] = None
-        elif kind == "FUNCTION":
+        if kind == "FUNCTION":
             functions[_function_name(text, node)] = None
+        chain = () if id(node) in inner else _field_path(node)
+        if chain:
+            inner.update(id(part) for part in _chained(node))
+            if fold(chain[0]) not in bound:
+                columns[chain] = None
     _check_functions(connection, text, list(functions))
     return tuple(columns)
+
+
+def _field_path(node: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the path of a column, or of the field that is taken out of one by its name; () for any other expression."""
+    if node["class"] == "COLUMN_REF":
+        return tuple(node["column_names"])
+    taken = _extracted(node)
+    path = _field_path(taken[0]) if taken else ()
+    return (*path, taken[1]) if taken and path else ()
+
+
+def _chained(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the expressions out of which the fields of a path are taken."""
+    while taken := _extracted(node):
+        node = taken[0]
+        yield node
+
+
+def _extracted(node: Mapping[str, Any]) -> tuple[Mapping[str, Any], str] | None:
+    """Return from what and by which name a field is taken; None where the expression is something else or the name is computed."""
+    if node["class"] == "OPERATOR" and node["type"] in _EXTRACTS:
+        operands = node["children"]
+    elif node["class"] == "FUNCTION" and node["function_name"].lower() in _EXTRACTS:
+        operands = [argument["expression"] for argument in node["arguments"]]
+    else:
+        return None
+    is_name = len(operands) == 2 and operands[1]["class"] == "CONSTANT" and operands[1]["literal"]["kind"] == "STRING"
+    return (operands[0], str(operands[1]["literal"]["text"])) if is_name else None
 
 
 def _walk(tree: Any, bound: frozenset[str]) -> Iterator[tuple[Mapping[str, Any], frozenset[str]]]:
@@ -94,7 +129,7 @@ def _walk(tree: Any, bound: frozenset[str]) -> Iterator[tuple[Mapping[str, Any],
         if "class" in tree:
             yield tree, bound
         if tree.get("class") == "LAMBDA":
-            names = frozenset(_lambda_names(tree["lhs"]))
+            names = frozenset(map(fold, _lambda_names(tree["lhs"])))
             # `value -> 'field'` of JSON parses as a lambda too; its left side binds nothing
             yield from _walk(tree["expr"] if names else [tree["lhs"], tree["expr"]], bound | names)
         else:
@@ -119,14 +154,11 @@ def _function_name(text: str, node: Mapping[str, Any]) -> str:
 
 
 def _check_functions(connection: duckdb.DuckDBPyConnection, text: str, names: list[str]) -> None:
-    if not names:
-        return
-    with connection.cursor() as cursor:
-        rows = cursor.execute(_FUNCTIONS).fetchall()
-    allowed = {name for name, is_plain in rows if is_plain}
-    known_names = {name for name, _ in rows}
-    for name in names:
-        if name not in allowed:
-            refused = "is refused: only functions of one row's values, no clock, no random numbers, no aggregate over rows"
-            what = refused if name in known_names else f"is no function{nearest(name, sorted(allowed))}"
-            raise RecipeError(f"expression {text!r}: {name}() {what}")
+    for name in (name for name in names if name not in _ALLOWED):
+        with connection.cursor() as cursor:
+            known = cursor.execute("SELECT 1 FROM duckdb_functions() WHERE lower(function_name) = ?", [name]).fetchone()
+        refused = (
+            "is refused: only functions of one row's values, no clock, no random numbers, no aggregate over rows, nothing of the machine"
+        )
+        what = refused if known else f"is no function{nearest(name, sorted(ALLOWED_FUNCTIONS))}"
+        raise RecipeError(f"expression {text!r}: {name}() {what}")

@@ -8,9 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from shardprep.core.plan import nearest
+from shardprep.core.reads import Column, field_named, fold
 from shardprep.errors import RecipeError
 
 Path = tuple[str, ...]
+
+_INT64 = 1 << 63
 
 
 def arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -42,19 +45,20 @@ def column_paths(schema: pa.Schema) -> list[Path]:
 def resolve(schema: pa.Schema, path: Path) -> Path | None:
     """Return the fields that a reference means: exact names first, else the only one equal but for case; None where there is none.
 
-    A path ends at the first field that is no struct.
+    A path ends at the first field that is no struct. RecipeError where several fields differ in case only from what is asked for.
     """
     found: list[str] = []
-    fields: Sequence[pa.Field] = list(schema)
+    fields = {field.name: field.type for field in schema}
     for name in path:
-        match = [f for f in fields if f.name == name] or [f for f in fields if f.name.lower() == name.lower()]
-        if len(match) != 1:
+        match = field_named(fields, name, found)
+        if match is None:
             return None
-        found.append(match[0].name)
-        if not pa.types.is_struct(match[0].type):
+        found.append(match)
+        kind = fields[match]
+        if not pa.types.is_struct(kind):
             # a struct that is null in every row has lost its fields
-            return path if pa.types.is_null(match[0].type) else tuple(found)
-        fields = [match[0].type.field(i) for i in range(match[0].type.num_fields)]
+            return path if pa.types.is_null(kind) else tuple(found)
+        fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
     return tuple(found)
 
 
@@ -76,23 +80,70 @@ def project(table: pa.Table, paths: Iterable[Path]) -> pa.Table:
 def table_of(records: Sequence[Mapping[str, Any]], paths: Iterable[Path]) -> pa.Table:
     """Return a table of only the values under `paths`, names matched as `resolve` does; an absent value is null."""
     tree = _tree(paths)
-    columns = {name: _gather(name, [_get(record, name) for record in records], inner) for name, inner in tree.items()}
+    columns = {name: _gather((name,), [_get(record, (name,)) for record in records], inner) for name, inner in tree.items()}
     return pa.table(columns)
 
 
-def _gather(name: str, values: list[Any], tree: Mapping[str, Any] | None) -> pa.Array:
+def by_types(records: Sequence[Mapping[str, Any]]) -> list[tuple[list[int], list[dict[str, Any]]]]:
+    """Return the records in groups whose values have the same types, each with the places of its records.
+
+    In columns of `UNTYPED_GROUPS`, and in structs that are read whole, a value has the type that it shows, so that it does not
+    depend on other records: 3.0 is 3, as JSON has it. Elsewhere the stage that writes a column says its type.
+    """
+    groups: dict[Any, tuple[list[int], list[dict[str, Any]]]] = {}
+    for place, record in enumerate(records):
+        plain = {name: _plain(value) if Column((name,)).is_untyped else value for name, value in record.items()}
+        shape = tuple(sorted((name, _shape(value, Column((name,)).is_untyped)) for name, value in plain.items()))
+        places, members = groups.setdefault(shape, ([], []))
+        places.append(place)
+        members.append(plain)
+    return list(groups.values())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        inner = {name: _plain(one) for name, one in value.items()}
+        return {name: one for name, one in inner.items() if one is not None} or None
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _INT64 else value
+
+
+def _shape(value: Any, is_untyped: bool) -> str:
+    """Return the types of a value as text; of a plain value of a stage's column nothing: they are all of one type."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name!r}:{_shape(one, is_untyped)}' for name, one in sorted(value.items()))}}}"
+    if not is_untyped:
+        return ""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(sorted({_shape(one, is_untyped) for one in value}))}]"
+    return type(value).__name__
+
+
+def _gather(path: Path, values: list[Any], tree: Mapping[str, Any] | None) -> pa.Array:
     """Return the column of `values`; one that holds no dicts (a list, JSON text) is taken whole, the query looks into it."""
     if tree is None or any(value is not None and not isinstance(value, Mapping) for value in values):
-        return _array(name, values)
-    parts = [_gather(f"{name}.{field}", [_get(value, field) for value in values], below) for field, below in tree.items()]
+        for value in values if tree is None else ():
+            _check_fields(value, path)
+        return _array(".".join(path), values)
+    parts = [_gather((*path, field), [_get(value, (*path, field)) for value in values], below) for field, below in tree.items()]
     return pa.StructArray.from_arrays(parts, names=list(tree))
 
 
-def _get(record: Mapping[str, Any] | None, name: str) -> Any:
-    if record is None or name in record:
-        return None if record is None else record[name]
-    folded = [other for other in record if other.lower() == name.lower()]
-    return record[folded[0]] if len(folded) == 1 else None
+def _get(record: Mapping[str, Any] | None, path: Path) -> Any:
+    """Return the value of the field that the end of a path names."""
+    if record is None or path[-1] in record:
+        return None if record is None else record[path[-1]]
+    found = field_named(record, path[-1], path[:-1])
+    return None if found is None else record[found]
+
+
+def _check_fields(value: Any, path: Path) -> None:
+    """Raise RecipeError where a struct that is read whole has fields that the engine takes for one and the same."""
+    if isinstance(value, Mapping):
+        _check_case(dict.fromkeys(value), f"{'.'.join(path)}.")
+        for name, inner in value.items():
+            _check_fields(inner, (*path, name))
 
 
 def _array(name: str, values: list[Any]) -> pa.Array:
@@ -173,9 +224,9 @@ def _check_case(tree: Mapping[str, Any], prefix: str) -> None:
     # DuckDB takes `A` for `a` without a word, and would read the wrong column
     seen: dict[str, str] = {}
     for name, inner in tree.items():
-        if other := seen.get(name.lower()):
+        if other := seen.get(fold(name)):
             raise RecipeError(f"{prefix}{other} and {prefix}{name} differ in case only and cannot be used in one query; rename one")
-        seen[name.lower()] = name
+        seen[fold(name)] = name
         _check_case(inner or {}, f"{prefix}{name}.")
 
 

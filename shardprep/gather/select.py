@@ -53,12 +53,13 @@ class Selection:
     def __init__(self, select: Select) -> None:
         self._select = select
         self._query = Query(select.where)
+        self._paths: Sequence[Path] = [column.path for column in self._query.reads]
         self._order: Sequence[Path] = () if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The dotted names of the columns that the selection names."""
-        return (*self._query.columns, *(".".join(path) for path in self._order))
+        """The dotted names of the columns and structs that the selection names."""
+        return tuple(".".join(path) for path in (*self._paths, *self._order))
 
     def decide(self, table: pa.Table) -> Decisions:
         """Return the decision on every row of a table of `key` and columns; a column that the table lacks is null.
@@ -67,7 +68,7 @@ class Selection:
         """
         where = self._select.where
         keys: list[str] = table["key"].to_pylist()
-        answers = self._query.filter(_with_columns(table, [tuple(name.split(".")) for name in self._query.columns]))
+        answers = self._query.filter(_with_columns(table, self._paths))
         unknown = Dropped("unknown", f"{where!r} is null: a column that it reads has no value")
         refused = Dropped("where", where)
         decisions = {key: None if answer else unknown if answer is None else refused for key, answer in zip(keys, answers, strict=True)}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from shardprep.core.plan import Available, check_order, check_pass, nearest
-from shardprep.core.stage import Stage, stage_name
+from shardprep.core.plan import Available, check_order, check_pass, declared_reads, nearest
+from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
+from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.document import Document, Path, Problems, hint
@@ -16,13 +17,14 @@ from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
 from shardprep.recipe.typed import build
 from shardprep.sources.spec import SourceSpec
 
+_KEY = ("key",)
+"""The path of the key: no column of the record, and yet one of every table."""
+
 Problem = tuple[Path, str]
 """Where in the recipe, and what is wrong there."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
-_SOURCE_COLUMNS = ("source.path", "source.name", "source.bytes")
-_OPEN_PREFIXES = ("meta.", "caption.")
-"""What lists, sidecar files and foreign tars bring; the names are known only when they are read."""
+_SOURCE_COLUMNS: Mapping[str, ColumnType] = {"source.path": "string", "source.name": "string", "source.bytes": "int64"}
 
 
 def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
@@ -58,7 +60,7 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
 def raw_available(source: SourceSpec) -> Available:
     """Return what the first step can read: the roles and columns of raw shards."""
     roles = {"video", "image", "text"} | ({"source", "target"} if source.shards is not None else set())
-    return Available(frozenset({*roles, *_SOURCE_COLUMNS}), _OPEN_PREFIXES)
+    return Available(frozenset(roles), _SOURCE_COLUMNS, UNTYPED_GROUPS)
 
 
 def steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
@@ -139,31 +141,63 @@ def _columns(recipe: Recipe) -> Iterator[Problem]:
 def _stage(step: str, stage: Stage, there: Available, path: Path) -> Iterator[Problem]:
     try:
         check_pass(step, [stage], there)
+        stage.check_columns(there.types_of(columns_of(declared_reads(stage))))
     except RecipeError as error:
-        yield path, str(error)
+        yield path, _of_step(step, error)
     role = stage.frames.role if stage.frames else "video"
-    if not there.has(role):
+    if not there.has(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, which is not there"
 
 
 def _gather(step: Gather, there: Available, path: Path) -> Iterator[Problem]:
     does = step.does
     try:
-        wanted = _select_columns(does) if isinstance(does, Select) else [*does.bucket_by, *(does.roles or ())]
+        if isinstance(does, Select):
+            _check_select(does, there)
+        else:
+            wanted: list[Read] = [*(_column(name) for name in does.bucket_by), *map(Role, does.roles or ())]
+            _check_there(wanted, there)
     except RecipeError as error:
-        yield path, f"step {step.name}: {error}"
-        return
-    for name in dict.fromkeys(wanted):
-        if name != "key" and not there.has(name):
-            near = nearest(name, sorted(there.names), "; there is")
-            yield path, f"step {step.name} reads {name}, which no earlier step writes{near}"
+        yield path, f"step {step.name}{'' if str(error).startswith('reads ') else ':'} {error}"
 
 
-def _select_columns(select: Select) -> list[str]:
+def _of_step(step: str, error: RecipeError) -> str:
+    text = str(error)
+    return text if text.startswith(f"step {step}") else f"step {step}: {text}"
+
+
+def _column(name: str) -> Read:
+    """Return what a setting that can only hold columns means."""
+    read = parse_read(name)
+    return Column((read.name,)) if isinstance(read, Role) else read
+
+
+def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> None:
+    from shardprep.expressions.condition import double_quoted
+
+    for read in dict.fromkeys(wanted):
+        if isinstance(read, Column) and read.folded == _KEY:
+            continue
+        if not there.has(read):
+            shown = read.path[-1] if isinstance(read, Column) and len(read.path) == 1 else str(read)
+            hint = double_quoted(text, shown) or nearest(shown, there.names, "; there is")
+            raise RecipeError(f"reads {shown}, which no earlier step writes{hint}")
+
+
+def _check_select(select: Select, there: Available) -> None:
     # DuckDB is imported only where an expression is.
+    from shardprep.expressions.condition import check_condition, check_order
     from shardprep.expressions.engine import QueryLimits, connect
     from shardprep.expressions.query import Query
     from shardprep.expressions.syntax import parse_order
 
-    order = [] if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
-    return [*Query(select.where).columns, *(".".join(path) for path in order)]
+    def types(columns: Sequence[Column]) -> ColumnTypes:
+        return {**there.types_of([one for one in columns if one.folded != _KEY]), _KEY: "string"}
+
+    where = Query(select.where).reads
+    _check_there(where, there, select.where)
+    check_condition(select.where, types(where))
+    if select.sort is not None:
+        order = [Column(path) for path in parse_order(connect(QueryLimits()), select.sort)]
+        _check_there(order, there, select.sort)
+        check_order(select.sort, types(order))

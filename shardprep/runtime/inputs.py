@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shardprep.core.reads import roles_of
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.join import LedgerAt
 from shardprep.sources.entry import SourceMember
@@ -52,8 +53,7 @@ def _tars_read(task: ShardTask) -> Iterator[LedgerAt]:
     """Yield the parts of the chain whose members are read: all where whole samples are written."""
     added = {role for at in task.chain[1:] for role in at.roles}
     for depth, at in enumerate(task.chain):
-        wanted = (role for role in task.reads if "." not in role)
-        if task.is_base or any((role in at.roles) if depth else (role not in added) for role in wanted):
+        if task.is_base or any((role in at.roles) if depth else (role not in added) for role in roles_of(task.reads)):
             yield at
 
 

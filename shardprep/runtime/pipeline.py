@@ -8,6 +8,7 @@ from itertools import groupby
 
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.plan import PlannedPass, watches
+from shardprep.core.reads import is_column
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, Stage, stage_name
 from shardprep.runtime.budget import ByteBudget
@@ -115,7 +116,7 @@ def _after(stage: Stage, place: int, item: Item, outcome: Outcome | None) -> Ite
 
 def _with_written(sample: Sample, seen: Sample, stage: Stage) -> Sample:
     """Return the sample with what a watcher wrote: it saw the sample as it was before the stages ahead of its own."""
-    columns = {name: seen.get(name) for name in stage.writes if "." in name}
+    columns = {name: seen.get(name) for name in stage.writes if is_column(name)}
     members = {name: seen.members[name] for name in stage.writes if name in seen.members}
     return replace(sample.with_columns(columns), members={**sample.members, **members})
 

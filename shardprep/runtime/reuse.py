@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardprep.core.fingerprint import digest
+from shardprep.core.reads import Read, columns_of, narrowed, roles_of
 from shardprep.core.sample import Member, Sample
 from shardprep.errors import ShardError
 from shardprep.runtime.rows import Outgoing, Result
@@ -69,10 +70,10 @@ def find_earlier(task: ShardTask, store: Store) -> Earlier:
     return Earlier(ledger, inputs, children)
 
 
-def sample_digest(sample: Sample, reads: tuple[str, ...], is_base: bool) -> str:
+def sample_digest(sample: Sample, reads: Sequence[Read], is_base: bool) -> str:
     """Return the digest of what a pass reads of a sample: all of it where whole samples are written."""
-    columns = sample.record if is_base else {name: sample.get(name) for name in reads if "." in name}
-    roles = sample.members if is_base else {role: sample.members[role] for role in reads if role in sample.members}
+    columns = sample.record if is_base else narrowed(sample.record, columns_of(reads))
+    roles = sample.members if is_base else {role: sample.members[role] for role in roles_of(reads) if role in sample.members}
     members = {role: [member.suffix, member.blob.size, member.sha256] for role, member in roles.items()}
     return digest([sample.key, comparable(columns), members])
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardprep.core.outcome import Dropped, Failed, Joined
+from shardprep.core.reads import is_column
 from shardprep.core.sample import Member, Sample, flatten
 from shardprep.runtime.item import Item
 from shardprep.runtime.task import ShardTask
@@ -55,7 +56,7 @@ def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[st
     """Return the record as plain JSON values of the declared types; ValueError names a column that cannot be stored."""
     leaves = {name: plain_value(name, value, types.get(name)) for name, value in flatten(record)}
     for name in leaves:
-        if "." not in name:
+        if not is_column(name):
             raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
     return dict(Sample("", {}).with_columns(leaves).record)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shardprep.core.outcome import Failed
+from shardprep.core.reads import Read
 from shardprep.core.stage import Stage
 from shardprep.shards.join import Chain
 from shardprep.shards.set import Committed
@@ -47,7 +48,7 @@ class ShardTask:
     stages: tuple[Stage, ...]
     is_base: bool
     adds: Mapping[str, str]
-    reads: tuple[str, ...]
+    reads: tuple[Read, ...]
     chain: Chain = ()
     """The input shard's ledgers; empty where the samples come from a source."""
     entries: tuple[SourceEntry, ...] = ()

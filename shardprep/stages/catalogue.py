@@ -92,13 +92,13 @@ def describe_stage(kind: type[Stage]) -> StageInfo:
     settings = describe_settings(kind)
     stage = None if any(setting.is_required for setting in settings) else kind()
     needs: tuple[tuple[str, str], ...] | None = _declared(kind, stage, "needs")
-    frames = _declared(kind, stage, "frames")
+    frames, reads = _declared(kind, stage, "frames"), _declared(kind, stage, "reads")
     return StageInfo(
         name=stage_name(kind),
         doc=inspect.getdoc(kind) or "",
         version=kind.version,
         settings=settings,
-        reads=_declared(kind, stage, "reads"),
+        reads=None if reads is None else tuple(map(str, reads)),
         writes=_declared(kind, stage, "writes"),
         frames=None if frames is None else str(frames),
         accepts=_declared(kind, stage, "accepts"),

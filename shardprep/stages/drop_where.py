@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome
+from shardprep.core.reads import Column, Read, value_of
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Process, Stage, Worker
+from shardprep.core.stage import ColumnTypes, Process, Stage, Worker
 
 if TYPE_CHECKING:
     from shardprep.expressions.query import Query
@@ -32,22 +33,27 @@ class DropWhere(Stage):
         self._query()
 
     @property
-    def reads(self) -> tuple[str, ...]:
-        return self._query().columns
+    def reads(self) -> tuple[Read, ...]:
+        return self._query().reads
+
+    def check_columns(self, available: ColumnTypes) -> None:
+        from shardprep.expressions.condition import check_condition
+
+        check_condition(self.expression, available)
 
     def open(self, worker: Worker) -> Process:
         query = self._query()
 
         def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
             verdicts = query.evaluate([sample.record for sample in batch])
-            return [self._outcome(sample, verdict, query.columns) for sample, verdict in zip(batch, verdicts, strict=True)]
+            return [self._outcome(sample, verdict, query.reads) for sample, verdict in zip(batch, verdicts, strict=True)]
 
         return process
 
-    def _outcome(self, sample: Sample, verdict: bool | None, columns: Sequence[str]) -> Outcome:
+    def _outcome(self, sample: Sample, verdict: bool | None, columns: Sequence[Column]) -> Outcome:
         if verdict is not None:
             return Dropped("where", self.expression) if verdict else Kept(sample)
-        missing = ", ".join(name for name in columns if sample.get(name) is None)
+        missing = ", ".join(str(column) for column in columns if value_of(sample.record, column.path) is None)
         detail = f"{self.expression} is null" + (f": no {missing}" if missing else "")
         match self.null:
             case "keep":

@@ -9,6 +9,7 @@ import pytest
 
 from shardprep.core.frames import AllFrames, Fractions, FramesWanted
 from shardprep.core.plan import Available, PlannedPass, check_order, check_pass, nearest, watches
+from shardprep.core.reads import Column, Role, parse_read
 from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError
 
@@ -67,22 +68,63 @@ def test_a_pass_reads_what_it_does_not_write_itself() -> None:
     planned = PlannedPass(
         "p", (Measure(), Measure(column="scores.b", needs_column="scores.a"), Measure(column="scores.c", needs_column="meta.x"))
     )
-    assert "scores.a" not in planned.reads
-    assert {"video", "image", "meta.x"} <= set(planned.reads)
+    assert Column(("scores", "a")) not in planned.reads
+    assert {Role("video"), Role("image"), Column(("meta", "x"))} <= set(planned.reads)
     assert planned.adds == {"scores.a": "double", "scores.b": "double", "scores.c": "double"}
     assert not planned.is_base
 
 
+def test_a_watcher_that_reads_a_struct_sees_what_its_segment_wrote_there() -> None:
+    for read in ("scores.*", "Scores.A"):
+        reader = Measure(column="scores.b", needs_column=read, sees_all=True)
+        assert names(PlannedPass("p", (Measure(), reader))) == [["measure"], ["measure"]], read
+
+
+def test_a_struct_is_still_read_where_a_part_of_it_was_written_before() -> None:
+    planned = PlannedPass("p", (Measure(), Measure(column="other.b", needs_column="scores.*")))
+    assert Column(("scores",)) in planned.reads
+
+
+def test_the_column_of_a_join_is_one_that_it_reads() -> None:
+    assert Column(("source", "name")) in PlannedPass("p", (JoinUp(),)).reads
+    with pytest.raises(RecipeError, match=r"join_up reads source\.name, which no earlier stage writes"):
+        check_pass("p", [JoinUp()], Available.of({"video": "member"}))
+
+
+def test_columns_are_there_in_any_case_and_structs_whole() -> None:
+    there = Available.of({"video": "member", "scores.Luma": "double", "scores.l": "list<double>", "t5": "member", "t5.length": "int64"})
+    found = {
+        name: there.has(parse_read(name))
+        for name in ("scores.luma", "SCORES.*", "scores.lum", "meta.x", "META.x", "Video", "t5", "t5.*", "scores")
+    }
+    assert found == {
+        "scores.luma": True,
+        "SCORES.*": True,
+        "scores.lum": False,
+        "meta.x": True,
+        "META.x": True,
+        "Video": False,
+        "t5": True,
+        "t5.*": True,
+        "scores": False,
+    }
+    assert there.types_of([Column(("SCORES",)), Column(("meta", "x"))]) == {
+        ("scores", "Luma"): "double",
+        ("scores", "l"): "list<double>",
+        ("meta", "x"): None,
+    }
+
+
 def test_children_have_only_what_their_stage_lets_them_inherit() -> None:
-    there = check_pass("p", [Measure(), CutUp()], Available(frozenset({"video", "source.name"})))
-    assert there.names == {"video", "source.name", "clip.index"}
+    there = check_pass("p", [Measure(), CutUp()], Available.of({"video": "member", "source.name": "string"}))
+    assert there.names == ["clip.index", "source.name", "video"]
     with pytest.raises(RecipeError, match=r"step q: measure reads scores\.a, which no earlier stage writes"):
         check_pass("q", [Measure(column="scores.z", needs_column="scores.a")], there)
 
 
 def test_a_column_is_written_once() -> None:
     with pytest.raises(RecipeError, match=r"writes scores\.a, which is there already"):
-        check_pass("p", [Measure(), Measure()], Available(frozenset({"video"})))
+        check_pass("p", [Measure(), Measure()], Available.of({"video": "member"}))
 
 
 def test_a_pass_does_not_both_split_and_join() -> None:

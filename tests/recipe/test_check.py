@@ -62,7 +62,7 @@ def test_what_was_written_upstream_can_be_read() -> None:
     check_recipe(
         recipe(
             one("a", reads=["video", "source.path", "meta.anything", "caption.text"], writes=["scores.a", "latent"]),
-            one("b", reads=["scores.a", "scores", "latent"], writes=["scores.b"]),
+            one("b", reads=["scores.a", "scores.*", "latent"], writes=["scores.b"]),
             Gather(name="g", does=Select(where="scores.a > scores.b", sort="key")),
             one("c", reads=["scores.b"], writes=["caption.text"]),
             Gather(name="p", does=Pack(roles=("latent",), bucket_by=("scores.a",))),
@@ -82,6 +82,11 @@ def test_what_was_written_upstream_can_be_read() -> None:
         ((one("a", writes=["scores.a"]), one("b", reads=["scores.a"], from_="raw")), "step b: score_any reads scores.a"),
         ((one("a", writes=["scores.a"]), one("b", writes=["scores.a"])), "step b: score_any writes scores.a, which is there already"),
         ((one("a", writes=["scores.ab"]), one("b", reads=["scores.abc"])), "; there is scores.ab"),
+        (
+            (one("a", writes=["scores.a"]), one("b", reads=["scores"])),
+            "a member that no sample has; to read the columns scores.* write 'scores.*'",
+        ),
+        ((one("a", writes=["scores.a"]), one("b", writes=["scores.A"])), "step b: score_any writes scores.A, which is there already"),
         ((Pass(name="a", stages=(ScoreAny(role="target"),)),), "step a: score_any wants frames of target, which is not there"),
         ((), "recipe lab: the recipe has no steps"),
     ],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from shardprep.core.blob import BytesBlob, read_blob
 from shardprep.core.plan import PlannedPass
+from shardprep.core.reads import Column, Role
 from shardprep.core.sample import Member, Sample
 from shardprep.core.stage import Stage, Worker
 from shardprep.runtime.reuse import sample_digest
@@ -200,7 +201,7 @@ def test_a_digest_changes_if_and_only_if_something_that_is_read_does(one: Any, o
     # Parquet gives nulls back as absent and whole floats as its column's other rows have them, so these are no changes.
     left, right = ({name: value for name, value in record.items() if value is not None} for record in (one, other))
     both = sample_of(one, data), sample_of(other, others)
-    digests = [sample_digest(sample, ("a.x", "video"), False) for sample in both]
+    digests = [sample_digest(sample, (Column(("a", "x")), Role("video")), False) for sample in both]
     assert (digests[0] == digests[1]) == ((left.get("x"), data) == (right.get("x"), others))
     wholes = [sample_digest(sample, (), True) for sample in both]
     assert (wholes[0] == wholes[1]) == ((left, data) == (right, others))

@@ -124,8 +124,8 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
 
 
 def test_it_may_follow_probe_media_in_a_pass() -> None:
-    available = check_pass("clips", [ProbeMedia(), DetectScenes(), CutClips()], Available(frozenset({"video", "source.path"})))
-    assert {"clip.starts", *MEDIA_COLUMNS} <= available.names
+    available = check_pass("clips", [ProbeMedia(), DetectScenes(), CutClips()], Available.of({"video": "member", "source.path": "string"}))
+    assert {"clip.starts", *MEDIA_COLUMNS} <= set(available.names)
 
 
 @pytest.mark.parametrize("name", ["one-pixel.mkv", "one-frame.mp4", "zero-duration.mkv", "odd-size.mp4"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shardprep.core.outcome import Dropped, Failed, Kept
+from shardprep.core.reads import Column
 from shardprep.core.sample import Sample
 from shardprep.errors import RecipeError
 from shardprep.stages.drop_where import DropWhere
@@ -44,7 +45,7 @@ def test_null_can_be_asked_for_in_the_expression():
 
 def test_what_it_reads_is_what_the_expression_names():
     stage = DropWhere(expression="scores.flow < 0.5 OR media.seconds < 2")
-    assert stage.reads == ("scores.flow", "media.seconds")
+    assert stage.reads == (Column(("scores", "flow")), Column(("media", "seconds")))
     assert stage.accepts == ()
 
 
