@@ -6,17 +6,16 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from shardprep.driver.model import RunSummary, StepSummary
+    from shardprep.driver.model import StepSummary
 
 WIDE = 160
 """Columns that a table may take where no terminal says how many there are."""
@@ -164,31 +163,5 @@ def step_fields(summary: StepSummary) -> dict[str, Any]:
         "seconds": round(summary.seconds, 3),
         "decodes": summary.decodes,
         "random_models": list(summary.random_models),
+        "first_failure": asdict(summary.first_failure) if summary.first_failure else None,
     }
-
-
-def summary_table(summary: RunSummary) -> Table:
-    """Return the table of a run: per step the samples in, kept and out, dropped and failed by reason, shards, seconds."""
-    table = Table("step", box=box.SIMPLE_HEAD)
-    for column in ("samples in", "kept", "out"):
-        table.add_column(column, justify="right")
-    table.add_column("dropped", overflow="fold")
-    table.add_column("failed", overflow="fold")
-    table.add_column("shards made", justify="right")
-    table.add_column("seconds", justify="right")
-    for step in summary.steps:
-        table.add_row(
-            f"{step.name}\nRANDOM MODEL: {', '.join(step.random_models)}" if step.random_models else step.name,
-            *map(str, (step.samples_in, step.kept, step.samples_out)),
-            reasons(step.dropped),
-            reasons(step.failed),
-            f"{step.shards_made} of {step.shards_made + step.shards_done}",
-            f"{step.seconds:.1f}",
-        )
-    return table
-
-
-def reasons(counts: Mapping[str, int]) -> str:
-    """Return `5: too-short 3, no-scene 2`, and `0` where there are none."""
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return f"{sum(counts.values())}: {', '.join(f'{reason} {number}' for reason, number in ordered)}" if ordered else "0"

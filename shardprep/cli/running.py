@@ -13,13 +13,14 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter
-    from shardprep.driver.model import RunPlan, RunSummary
+    from shardprep.driver.model import RunPlan
     from shardprep.executors.local import StopSignal
     from shardprep.recipe.model import Recipe
 
@@ -133,14 +134,26 @@ class _Wanted:
 
 
 def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool) -> None:
+    from shardprep.cli.summary import print_events, print_summary, raise_if_all_failed
     from shardprep.driver.model import RunOptions
     from shardprep.driver.run import run as run_recipe
 
     recipe = wanted.load()
     with _reporter(log) as reporter, _stopping() as stop:
         _make_tiny_models(recipe, wanted.until, reporter)
-        summary = run_recipe(recipe, RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry), reporter)
-    _print_summary(summary, wanted, log)
+        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, debug=wants_debug())
+        summary = run_recipe(recipe, options, reporter)
+    if log is Log.json:
+        print_events(summary, wanted.retry_command())
+    else:
+        print_summary(summary, wanted.retry_command())
+    raise_if_all_failed(summary)
+
+
+def wants_debug() -> bool:
+    """Whether `--debug` stands on the command line."""
+    context = click.get_current_context(silent=True)
+    return bool(context and context.find_root().meta.get("debug"))
 
 
 def _as_changes(workers: str | None, memory: str | None, max_failed: str | None) -> Iterator[str]:
@@ -205,22 +218,6 @@ def _stopping() -> Iterator[StopSignal]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _print_summary(summary: RunSummary, wanted: _Wanted, log: Log) -> None:
-    from shardprep.cli import reporters
-
-    command = wanted.retry_command() if summary.failed_total else None
-    if log is Log.json:
-        fields = {"recipe": summary.recipe, "output": summary.output, "failed": summary.failed_total, "retry_command": command}
-        reporters.JsonReporter(sys.stdout).event("run-done", **fields, steps=[reporters.step_fields(step) for step in summary.steps])
-        return
-    reporters.make_console().print(reporters.summary_table(summary))
-    if any(step.random_models for step in summary.steps):
-        print("RANDOM MODEL: numbers and tensors of the steps so marked come from random weights and mean nothing")
-    print(f"output: {summary.output}")
-    if command:
-        print(f"{summary.failed_total} failed; work on them again with: {command}")
 
 
 def _print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:

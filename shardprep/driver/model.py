@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from shardprep.driver.failures import Failure
 from shardprep.executors.local import StopSignal
 
 StepKind = Literal["source", "pass", "select", "pack"]
@@ -23,6 +24,8 @@ class RunOptions:
     """Whether samples that failed are worked on again."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied."""
+    debug: bool = False
+    """Whether the reporter is told the tracebacks of what stages raise, at once."""
     stop: StopSignal = field(default_factory=StopSignal)
 
 
@@ -87,6 +90,18 @@ class StepSummary:
     """Sweeps over videos in this run."""
     random_models: tuple[str, ...] = ()
     """Stages whose numbers come from random weights."""
+    first_failure: Failure | None = None
+    """One of the samples that failed, where some did."""
+
+    @property
+    def has_only_failures(self) -> bool:
+        """Whether samples went in, none came out, and all of them failed."""
+        return bool(self.samples_in and self.failed and not self.samples_out and not self.dropped)
+
+    @property
+    def kept_nothing(self) -> bool:
+        """Whether samples went in and none came out."""
+        return bool(self.samples_in and not self.samples_out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +111,8 @@ class RunSummary:
     recipe: str
     output: str
     steps: tuple[StepSummary, ...]
+    log: str | None = None
+    """The file that holds the tracebacks of what stages raised in this run, where they raised something."""
 
     @property
     def failed_total(self) -> int:

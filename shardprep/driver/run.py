@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.budget import FailureBudget
+from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
 from shardprep.driver.model import Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import Packing
 from shardprep.driver.raw import RawState, raw_state, write_raw_info
+from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
-from shardprep.errors import RunFailed
+from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
 from shardprep.executors.main_module import end_second_run
 from shardprep.gather.outline import Outline, outline_shard
@@ -25,6 +27,7 @@ from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
 from shardprep.shards.set import Committed, ShardSet, write_info
+from shardprep.shards.store import Store
 from shardprep.sources.refused import find_witnesses, witnesses_for
 
 _SILENT = Silent()
@@ -42,10 +45,17 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     options = options or RunOptions()
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
-    with LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
-        running = _Run(recipe, options, reporter, executor)
-        running.all_steps()
-    return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries))
+    log = RunLog(Store(recipe.output, settings.storage_options))
+    try:
+        with LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
+            running = _Run(recipe, options, reporter, executor, log)
+            running.all_steps()
+    except ShardprepError as error:
+        log.add_end(error)
+        if url := log.write():
+            reporter.message(f"tracebacks: {url}")
+        raise
+    return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries), log=log.write())
 
 
 @dataclass
@@ -56,6 +66,7 @@ class _Run:
     options: RunOptions
     reporter: Reporter
     executor: LocalExecutor
+    log: RunLog
     states: dict[str, StepState] = field(default_factory=dict)
     summaries: list[StepSummary] = field(default_factory=list)
 
@@ -190,6 +201,9 @@ class _Run:
         tally.made += 1
         tally.worked_on += answer.worked_on
         tally.decodes += answer.committed.decodes
+        texts = self.log.add(step, answer.shard, answer.errors) if isinstance(answer, ShardResult) else []
+        for text in texts if self.options.debug else ():
+            self.reporter.message(text)
         self.reporter.shard_done(step, answer.shard, answer.committed.counts, answer.committed.seconds)
         return answer.committed
 
@@ -222,6 +236,7 @@ class _Run:
             seconds=time.monotonic() - started,
             decodes=tally.decodes,
             random_models=random,
+            first_failure=first_failure(shard_set, committed),
         )
         self.summaries.append(summary)
         self.reporter.step_done(summary)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.plan import PlannedPass
+from shardprep.driver.failures import num_failed
 from shardprep.driver.identity import differences, gather_identity, pass_identity, shard_fingerprint
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
@@ -82,7 +83,7 @@ class StepState:
                 self.todo[shard] = Todo(fingerprint, "damaged", earlier, newest.retry + 1)
                 continue
             self.seen[shard] = committed
-            if retry and _num_failed(committed):
+            if retry and num_failed(committed):
                 self.todo[shard] = Todo(fingerprint, "retry", earlier, newest.retry + 1)
 
     def made(self, shard: str, committed: Committed) -> None:
@@ -172,7 +173,3 @@ def work_settings(recipe: Recipe) -> WorkSettings:
         memory_bytes=s.memory_bytes,
         timeout_seconds=s.timeout_seconds,
     )
-
-
-def _num_failed(committed: Committed) -> int:
-    return committed.counts.get("input.failed", 0) + committed.counts.get("output.failed", 0)

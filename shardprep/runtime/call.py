@@ -108,7 +108,10 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
     except RAISED as error:
         if said_by(error) and is_device_lost(error):
             raise DeviceLost(name, [sample.key for sample in batch], _words(error)) from error
-        return failure_of(error)
+        failure = failure_of(error)
+        # A batch that is divided raises again for the sample at fault.
+        is_last = len(batch) == 1 or stage.group_by is not None
+        return work.note(name, batch[0].key, error, failure) if is_last else failure
 
 
 def _words(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +16,13 @@ from shardprep.core.frames import Frames
 from shardprep.core.outcome import Dropped, Failed, Joined, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage
+from shardprep.errors import ShardprepError
 from shardprep.runtime.budget import ByteBudget
 from shardprep.runtime.journal import Journal
-from shardprep.runtime.task import WorkSettings
+from shardprep.runtime.task import StageError, WorkSettings
+
+_MOST_ERRORS = 5
+_LONGEST_TRACEBACK = 8000
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Work:
     decodes: int = 0
     halved: int = 0
     """Batches that were divided for want of memory, or for a suspect in them."""
+    errors: list[StageError] = field(default_factory=list)
+    """The first exceptions that nobody foresaw."""
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _opened: ExitStack = field(default_factory=ExitStack, repr=False)
 
@@ -82,6 +89,15 @@ class Work:
     def limit_of(self, stage: Stage) -> float:
         """Return the seconds that a stage may take for one sample."""
         return stage.timeout_seconds if self.settings.timeout_seconds is None else self.settings.timeout_seconds
+
+    def note(self, stage: str, key: str, error: BaseException, failure: Failed) -> Failed:
+        """Keep where an exception came from, unless it says itself what is wrong with the sample; return the failure."""
+        if failure.reason == "error" and not isinstance(error, ShardprepError):
+            text = "".join(traceback.format_exception(error))[-_LONGEST_TRACEBACK:]
+            with self._lock:
+                if len(self.errors) < _MOST_ERRORS:
+                    self.errors.append(StageError(stage=stage, key=key, traceback=text))
+        return failure
 
     def count_decodes(self, number: int) -> None:
         with self._lock:

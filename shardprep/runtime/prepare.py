@@ -69,7 +69,7 @@ def _prepared(segment: Sequence[Stage], item: Item, work: Work, budget: ByteBudg
             budget.acquire(needed, ticket)
             held += needed
             with _noted(segment, own, item.sample, work):
-                watchers = {place: Watch(segment[place], item.sample) for place in own if watches(segment[place])}
+                watchers = {place: Watch(segment[place], item.sample, work) for place in own if watches(segment[place])}
                 made = _decode(blob, timeline, own, watchers, work)
                 outcomes |= {place: watcher.finish() for place, watcher in watchers.items()}
             frames |= made
@@ -78,7 +78,7 @@ def _prepared(segment: Sequence[Stage], item: Item, work: Work, budget: ByteBudg
             held -= needed - kept
     except RAISED as error:
         budget.release(held)
-        return replace(item, prepared=Prepared(failure=failure_of(error)))
+        return replace(item, prepared=Prepared(failure=work.note(DECODING, item.sample.key, error, failure_of(error))))
     return replace(item, prepared=Prepared(frames, outcomes, num_bytes=held))
 
 

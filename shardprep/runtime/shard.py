@@ -62,7 +62,14 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
         assert next(made, None) is None, "more results than samples"
         _check_inputs(task)
         committed, adopted = writer.commit(num_reused=len(reused))
-    return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(todo), seconds=dict(work.seconds))
+    return ShardResult(
+        shard=task.shard,
+        committed=committed,
+        adopted=adopted,
+        worked_on=len(todo),
+        seconds=dict(work.seconds),
+        errors=tuple(work.errors),
+    )
 
 
 def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:

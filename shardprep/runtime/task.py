@@ -83,6 +83,15 @@ class ShardTask:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageError:
+    """Where in a stage an exception was raised that its sample failed for."""
+
+    stage: str
+    key: str
+    traceback: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShardResult:
     """A committed shard."""
 
@@ -94,3 +103,5 @@ class ShardResult:
     """Input samples that were worked on, not copied from an earlier ledger."""
     seconds: Mapping[str, float]
     """Wall seconds per stage, `decode` and `write` besides."""
+    errors: tuple[StageError, ...] = ()
+    """The first exceptions of stages that were not foreseen."""

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from shardprep.core.frames import Frame
-from shardprep.core.outcome import Outcome
+from shardprep.core.outcome import Failed, Outcome
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Stage, Watcher
+from shardprep.core.stage import Stage, Watcher, stage_name
 from shardprep.runtime.call import RAISED, failure_of
 from shardprep.runtime.contract import broken_promise
+from shardprep.runtime.item import Work
 
 
 class Watch:
     """Shows one sample's frames to one stage's watcher and takes its outcome."""
 
-    def __init__(self, stage: Stage, sample: Sample) -> None:
-        self._stage, self._sample = stage, sample
+    def __init__(self, stage: Stage, sample: Sample, work: Work) -> None:
+        self._stage, self._sample, self._work = stage, sample, work
         self._watcher: Watcher | None = None
         self._outcome: Outcome | None = None
         try:
             self._watcher = stage.watch(sample)
         except RAISED as error:
-            self._outcome = failure_of(error)
+            self._outcome = self._failure(error)
 
     def see(self, frame: Frame) -> None:
         """Show the next frame, unless the watcher has failed."""
@@ -29,7 +30,7 @@ class Watch:
         try:
             self._watcher.see(frame)
         except RAISED as error:
-            self._outcome = failure_of(error)
+            self._outcome = self._failure(error)
 
     def finish(self) -> Outcome:
         """Return the watcher's outcome, or why there is none."""
@@ -40,4 +41,7 @@ class Watch:
             outcome = self._watcher.finish()
             return broken_promise(self._stage, [self._sample], [outcome]) or outcome
         except RAISED as error:
-            return failure_of(error)
+            return self._failure(error)
+
+    def _failure(self, error: BaseException) -> Failed:
+        return self._work.note(stage_name(self._stage), self._sample.key, error, failure_of(error))

@@ -7,7 +7,8 @@ import json
 
 from rich.console import Console
 
-from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter, fates, reasons, summary_table
+from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter, fates
+from shardprep.cli.summary import reasons, summary_table
 from shardprep.driver.model import Reporter, RunSummary, StepSummary
 
 COUNTS = {
@@ -91,7 +92,7 @@ def test_the_summary_names_reasons_and_random_models() -> None:
     assert "5: too-short 4, no-scene 1" in text
     assert "2: decode 2" in text
     assert "RANDOM MODEL: embed_clip" in text
-    assert "1 of 3" in text
+    assert "1 made, 2 done before" in text
 
 
 def test_reasons() -> None:
