@@ -104,8 +104,9 @@ def status(output: OutputArgument, as_json: AsJson = False) -> None:
     from shardprep.driver.status import status as read_status
 
     found = read_status(output)
-    missing = sum(step.new for step in found.steps)
-    _print_plan(found, as_json, f"{missing} shards are missing; run the recipe again" if missing else "complete")
+    missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
+    verdict = f"{missing} shards are missing, {stale} were made from something else than what is there; run the recipe again"
+    _print_plan(found, as_json, verdict if missing or stale else "complete")
 
 
 @dataclass(frozen=True)

@@ -10,26 +10,20 @@ from shardprep.core.sample import flatten
 
 if TYPE_CHECKING:
     from shardprep.shards.ledger import InputRow, Ledger, OutputRow
-    from shardprep.shards.set import ShardSet
 
 
 def trace(output: str, key: str) -> Iterator[str]:
     """Yield lines about every row whose key begins with `key`, set by set in the order in which the sets build on each other."""
     from shardprep.driver.verify import sets_below
-    from shardprep.shards.set import ShardSet
-    from shardprep.shards.store import Store
-
-    for url in sets_below(output):
-        yield from _in_set(ShardSet.open(Store(url)), key)
-
-
-def _in_set(found: ShardSet, key: str) -> Iterator[str]:
+    from shardprep.shards.join import counting_ledgers
     from shardprep.shards.ledger import read_table
 
-    for shard, committed in sorted(found.current(partial=True).items()):
-        keys = read_table(found.store.blob(committed.ledger), committed.ledger, ["key"]).column("key").to_pylist()
-        if any(known.startswith(key) for known in keys):
-            yield from _in_ledger(found.info.step, shard, found.ledger(committed.ledger), key)
+    for url in sets_below(output):
+        found, shards = counting_ledgers(url)
+        for shard, committed in sorted(shards.items()):
+            keys = read_table(found.store.blob(committed.ledger), committed.ledger, ["key"]).column("key").to_pylist()
+            if any(known.startswith(key) for known in keys):
+                yield from _in_ledger(found.info.step, shard, found.ledger(committed.ledger), key)
 
 
 def _in_ledger(step: str, shard: str, ledger: Ledger, key: str) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -26,6 +26,21 @@ def canonical_json(value: Any) -> str:
 def digest(value: Any) -> str:
     """Return the sha256 of a JSON value's canonical form, 64 hex digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def shard_fingerprint(step_fingerprint: str, inputs: Any) -> str:
+    """Return the fingerprint of one shard from its step's and from what goes in: the digests of its input shards, or its sources."""
+    return digest([step_fingerprint, inputs])
+
+
+def input_of(shard: str, digests: Mapping[str, Sequence[str] | None], *, sees_all: bool) -> Any:
+    """Return what goes into one shard, None where some of it is unknown; `digests` are those of the input shards, by shard.
+
+    A step that `sees_all` makes each shard from all shards of its input.
+    """
+    if not sees_all:
+        return digests[shard]
+    return None if None in digests.values() else [shard, digest(digests)]
 
 
 def settings_of(stage: Stage) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shardprep.core.fingerprint import FORMAT_VERSION, digest, stage_identity
+from shardprep.core.fingerprint import FORMAT_VERSION, stage_identity
 from shardprep.core.stage import Stage, stage_name
 from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import describe, digest_weights
@@ -26,11 +26,6 @@ def gather_identity(gather: Select | Pack) -> dict[str, Any]:
     """Return what the results of a gather depend on beside its input."""
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(gather).items()}
     return {"format": FORMAT_VERSION, "gather": type(gather).__name__.lower(), "settings": settings}
-
-
-def shard_fingerprint(step_fingerprint: str, inputs: Any) -> str:
-    """Return the fingerprint of one shard from its step's and from what goes in."""
-    return digest([step_fingerprint, inputs])
 
 
 def random_models(stages: Sequence[Stage]) -> tuple[str, ...]:

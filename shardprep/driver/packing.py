@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from shardprep.core.fingerprint import digest
-from shardprep.driver.identity import differences, gather_identity, shard_fingerprint
+from shardprep.core.fingerprint import digest, shard_fingerprint
+from shardprep.driver.identity import differences, gather_identity
 from shardprep.driver.state import StepState, check_kind
 from shardprep.errors import ShardError, Unavailable
 from shardprep.gather.manifest import MANIFEST_FILE, Manifest, read_manifest, remove_manifest, write_manifest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shardprep.core.fingerprint import FORMAT_VERSION, digest
+from shardprep.core.fingerprint import FORMAT_VERSION, digest, shard_fingerprint
 from shardprep.driver.assignment import (
     as_they_were,
     first_unused,
@@ -14,7 +14,6 @@ from shardprep.driver.assignment import (
     remove_other_assignments,
     write_assignment,
 )
-from shardprep.driver.identity import shard_fingerprint
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Recipe
 from shardprep.shards.names import SOURCE_TARS
@@ -24,6 +23,9 @@ from shardprep.sources.assign import assign_shards
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.listing import list_source
 from shardprep.sources.tar_index import TarIndexes
+
+_MADE_AS_DIGITS = 16
+"""Of a raw shard's fingerprint in `set.json`: enough to tell two apart that a name does not."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes, first_new)
     first_new = max([first_new, *(int(shard) + 1 for shard in assigned)])
     identity = {"format": FORMAT_VERSION, "source": "raw"}
+    fingerprints = {
+        shard: shard_fingerprint(digest(identity), [entry.identity() for entry in entries]) for shard, entries in assigned.items()
+    }
     info = SetInfo(
         step=RAW,
         kind="base",
@@ -57,10 +62,8 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
         identity=identity,
         parents=(),
         shards=tuple(assigned),
+        made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
     )
-    fingerprints = {
-        shard: shard_fingerprint(info.step_fingerprint, [entry.identity() for entry in entries]) for shard, entries in assigned.items()
-    }
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
     return RawState(state, assigned, first_new, tar_indexes)

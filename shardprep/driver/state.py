@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from functools import cached_property, partial
+from typing import Literal
 
-from shardprep.core.fingerprint import digest
+from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.failures import num_failed
-from shardprep.driver.identity import differences, gather_identity, pass_identity, shard_fingerprint
+from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
@@ -74,17 +74,16 @@ class StepState:
             earlier = tuple(names.get(shard, ()))
             ledgers = list(filter(None, map(parse_ledger_name, earlier)))
             own = [name for name in ledgers if name.fingerprint == fingerprint[:8]]
-            if not own:
+            found = self.set.find(own, sizes, partial(_made_from_else, fingerprint))
+            if found.newest is None:
                 self.todo[shard] = Todo(fingerprint, "stale" if ledgers else "new", earlier)
                 continue
-            newest = max(own, key=lambda name: name.retry)
-            committed = self.set.whole(str(newest), sizes)
-            if committed is None or committed.fingerprint != fingerprint:
-                self.todo[shard] = Todo(fingerprint, "damaged", earlier, newest.retry + 1)
+            if found.current is None:
+                self.todo[shard] = Todo(fingerprint, "damaged", earlier, found.newest.retry + 1)
                 continue
-            self.seen[shard] = committed
-            if retry and num_failed(committed):
-                self.todo[shard] = Todo(fingerprint, "retry", earlier, newest.retry + 1)
+            self.seen[shard] = found.current
+            if retry and num_failed(found.current):
+                self.todo[shard] = Todo(fingerprint, "retry", earlier, found.newest.retry + 1)
 
     def made(self, shard: str, committed: Committed) -> None:
         """Take note of a shard that was just committed."""
@@ -128,6 +127,10 @@ class StepState:
         return lines
 
 
+def _made_from_else(fingerprint: str, committed: Committed) -> str | None:
+    return None if committed.fingerprint == fingerprint else "it was made from something else"
+
+
 def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bool) -> StepState:
     """Compare a pass or a select with its folder."""
     store = Store(recipe.output, recipe.settings.storage_options).at(step.name)
@@ -143,11 +146,10 @@ def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bo
         parents=tuple(f"../{state.name}" for state in ancestors),
         shards=shards,
         adds=planned.adds if planned else {},
+        sees_all=isinstance(step, Gather) and isinstance(step.does, Select) and step.does.is_global,
     )
-    inputs: dict[str, Any] = {shard: parent.digests(shard) for shard in shards}
-    if isinstance(step, Gather) and isinstance(step.does, Select) and step.does.is_global:
-        whole = None if None in inputs.values() else digest(inputs)
-        inputs = {shard: whole and [shard, whole] for shard in shards}
+    digests = {shard: parent.digests(shard) for shard in shards}
+    inputs = {shard: input_of(shard, digests, sees_all=info.sees_all) for shard in shards}
     fingerprints = {shard: None if read is None else shard_fingerprint(info.step_fingerprint, read) for shard, read in inputs.items()}
     was = read_info(store)
     check_kind(store, was, packs=False)

@@ -8,38 +8,38 @@ from typing import Any
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
 from shardprep.driver.verify import sets_below
 from shardprep.gather.manifest import read_manifest
-from shardprep.shards.set import SetInfo, ShardSet, read_info
+from shardprep.shards.lineage import Standing, stand
+from shardprep.shards.set import SetInfo, read_info
 from shardprep.shards.store import Store
 
 
 def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
-    """Return how far the steps of an output are: shards done and missing."""
+    """Return how far the steps of an output are: shards done, missing and out of date."""
     steps = []
     for found in sets_below(url, storage_options):
         store = Store(found, storage_options)
         info = read_info(store)
         assert info is not None, "sets_below returns sets"
-        steps.append(_packed(store, info) if info.kind == "packed" else _shards(ShardSet(store, info)))
+        steps.append(_packed(store, info) if info.kind == "packed" else _shards(stand(found, storage_options)))
     return RunPlan(recipe="", output=url, steps=tuple(steps))
 
 
-def _shards(shard_set: ShardSet) -> StepPlan:
-    current = shard_set.current(partial=True)
-    missing = len(shard_set.info.shards) - len(current)
-    identity = shard_set.info.identity
+def _shards(standing: Standing) -> StepPlan:
+    identity = standing.set.info.identity
     kind: StepKind = "select" if "gather" in identity else "source" if "source" in identity else "pass"
-    done = list(current.values())
+    done = list(standing.current.values())
     timed = [committed.seconds for committed in done if committed.seconds]
+    undone = len(standing.missing) + len(standing.stale)
     return StepPlan(
-        name=shard_set.info.step,
+        name=standing.set.info.step,
         kind=kind,
         done=len(done),
-        new=missing,
-        stale=0,
+        new=len(standing.missing),
+        stale=len(standing.stale),
         follows=0,
-        reasons=(),
+        reasons=tuple([*standing.stale.values()][:1]),
         num_bytes=sum(committed.tar_bytes for committed in done),
-        seconds_estimate=sum(timed) / len(timed) * missing if timed else None,
+        seconds_estimate=sum(timed) / len(timed) * undone if timed else None,
     )
 
 

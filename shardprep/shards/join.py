@@ -16,8 +16,9 @@ from shardprep.errors import ShardError
 from shardprep.expressions.tables import concat
 from shardprep.shards.columns import MEMBERS, join_tables, suffixes_of
 from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
+from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import LEDGERS
-from shardprep.shards.set import Committed, ShardSet, relative_url
+from shardprep.shards.set import Committed, ShardSet, read_info, relative_url
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 
@@ -74,13 +75,18 @@ class JoinedRow:
 class View:
     """A set joined with its ancestors, shard by shard, in the order of the base."""
 
-    def __init__(self, sets: Sequence[ShardSet], storage_options: Mapping[str, object] | None = None, *, partial: bool = False) -> None:
-        """`sets` are the base and its sidecars, in the order in which they were made."""
+    def __init__(
+        self,
+        sets: Sequence[ShardSet],
+        shards: Sequence[str],
+        committed: Sequence[Mapping[str, Committed]],
+        storage_options: Mapping[str, object] | None = None,
+    ) -> None:
+        """`sets` are the base and its sidecars, in the order in which they were made; `committed` are those of their shards that count."""
         self.sets = tuple(sets)
-        self._options = storage_options
-        committed = [s.current(partial=partial) for s in self.sets]
-        self.shards = tuple(shard for shard in self.sets[-1].info.shards if all(shard in found for found in committed))
+        self.shards = tuple(shard for shard in shards if all(shard in found for found in committed))
         self._committed = committed
+        self._options = storage_options
 
     def chain(self, shard: str) -> Chain:
         """Return the ledgers of one shard, base first."""
@@ -117,12 +123,29 @@ def chain_of(parts: Sequence[tuple[ShardSet, Committed]]) -> Chain:
 
 
 def open_view(url: str, storage_options: Mapping[str, object] | None = None, *, partial: bool = False) -> View:
-    """Open a set by its URL together with the sets that it builds on; a packed set is whole in itself."""
-    own = _open(url, storage_options)
-    if own.info.kind != "sidecar":
-        return View([own], storage_options, partial=partial)
-    parents = [ShardSet.open(Store(relative_url(own.store.url, parent), storage_options)) for parent in own.info.parents]
-    return View([*parents, own], storage_options, partial=partial)
+    """Open a set by its URL together with the sets that it builds on; a packed set is whole in itself.
+
+    Raises IncompleteSet where shards are missing or were made from something else than what stands, unless `partial` asks for the others.
+    """
+    if packed := _open_packed(url, storage_options):
+        whole = Standing(packed, (), packed.info.shards, packed.find_all(packed.info.shards))
+        return View([packed], whole.shards, [whole.require(partial=partial)], storage_options)
+    return view_of(stand(url, storage_options), storage_options, partial=partial)
+
+
+def view_of(standing: Standing, storage_options: Mapping[str, object] | None = None, *, partial: bool = False) -> View:
+    """Return the join of a set with the sets that it builds on; IncompleteSet as `open_view` does, ShardError where one of them is gone."""
+    joined = [standing]
+    if standing.set.info.kind == "sidecar":
+        for parent, name in zip(standing.parents, standing.set.info.parents, strict=True):
+            if parent is None:
+                raise ShardError(
+                    f"{standing.set.store.url} cannot be read without {relative_url(standing.set.store.url, name)}, which is gone; "
+                    "run the recipe again to make it"
+                )
+        joined = [*filter(None, standing.parents), standing]
+    committed = [one.require(partial=partial) for one in joined]
+    return View([one.set for one in joined], standing.shards, committed, storage_options)
 
 
 def read_chain(chain: Chain, storage_options: Mapping[str, object] | None = None) -> list[Sample]:
@@ -174,6 +197,14 @@ def chain_table(chain: Chain, storage_options: Mapping[str, object] | None = Non
     return joined.replace_schema_metadata(None)
 
 
+def counting_ledgers(url: str, storage_options: Mapping[str, object] | None = None) -> tuple[ShardSet, Mapping[str, Committed]]:
+    """Return a set without what it builds on, and those of its shards that count."""
+    if packed := _open_packed(url, storage_options):
+        return packed, packed.current()
+    standing = stand(url, storage_options)
+    return standing.set, standing.current
+
+
 def fates_table(
     url: str, storage_options: Mapping[str, object] | None = None, *, fate: str | None = None, key: str | None = None
 ) -> pa.Table:
@@ -181,9 +212,9 @@ def fates_table(
 
     `fate` and the beginning of a `key` choose rows. Only what the set's own step says: the sets that it builds on have their own.
     """
-    own = _open(url, storage_options)
+    own, current = counting_ledgers(url, storage_options)
     parts = []
-    for shard, committed in own.current(partial=True).items():
+    for shard, committed in current.items():
         rows = read_table(own.store.blob(committed.ledger), f"{own.store.url}/{committed.ledger}", _FATE_COLUMNS).select(_FATE_COLUMNS)
         rows = rows.filter(pc.equal(rows["fate"], fate)) if fate is not None else rows
         rows = rows.filter(pc.starts_with(rows["key"], key)) if key is not None else rows
@@ -194,9 +225,10 @@ def fates_table(
     return pa.concat_tables([empty, *parts])
 
 
-def _open(url: str, storage_options: Mapping[str, object] | None) -> ShardSet:
-    own = ShardSet.open(Store(url, storage_options))
-    return ShardSet(own.store.at(LEDGERS), own.info) if own.info.kind == "packed" else own
+def _open_packed(url: str, storage_options: Mapping[str, object] | None) -> ShardSet | None:
+    store = Store(url, storage_options)
+    info = read_info(store)
+    return ShardSet(store.at(LEDGERS), info) if info is not None and info.kind == "packed" else None
 
 
 def _located(shard_set: ShardSet, committed: Committed) -> LedgerAt:
@@ -220,9 +252,10 @@ def _check_digests(footer: Footer, at: LedgerAt, ancestors: Chain) -> None:
             f"{at.set}/{at.ledger} has the digest {footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made. "
             "Delete it and run the recipe again"
         )
-    made_from = {ref.set: ref.digest for ref in footer.inputs}
-    for ancestor in ancestors:
-        if made_from.get(ancestor.set) != ancestor.digest:
+    # By place: what a set is called may have changed since. A base builds on no other ledger of the chain.
+    made_from = [ref.digest for ref in footer.inputs]
+    for place, ancestor in enumerate(ancestors):
+        if made_from[place : place + 1] != [ancestor.digest] or len(made_from) != len(ancestors):
             raise ShardError(
                 f"{at.set}/{at.ledger} was not made from {ancestor.set}/{ancestor.ledger} (digest {ancestor.digest[:12]}); "
                 "run the recipe again to bring it up to date"

@@ -59,6 +59,14 @@ def by_shard(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
+def ledgers_by_shard(names: Iterable[str]) -> dict[str, list[LedgerName]]:
+    """Return the ledgers among some file names, by shard."""
+    found: dict[str, list[LedgerName]] = {}
+    for parsed in filter(None, map(parse_ledger_name, names)):
+        found.setdefault(parsed.shard, []).append(parsed)
+    return found
+
+
 def shard_of(name: str) -> str | None:
     """Return the shard that a ledger or a tar belongs to, or None where it is another file."""
     match = _LEDGER.fullmatch(name) or _TAR.fullmatch(name)

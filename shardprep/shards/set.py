@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from shardprep.core.fingerprint import FORMAT_VERSION
-from shardprep.errors import IncompleteSet, ShardError
+from shardprep.errors import ShardError
 from shardprep.shards.ledger import Footer, Ledger, read_footer, read_ledger
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, by_shard, parse_ledger_name, shard_of
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, ledgers_by_shard, parse_ledger_name, shard_of
 from shardprep.shards.store import Store
 
 SetKind = Literal["base", "sidecar", "packed"]
@@ -34,6 +34,10 @@ class SetInfo:
     """Columns and roles that the step adds, with their types."""
     assignment: str | None = None
     """The file that says which source lies in which shard."""
+    made_as: tuple[str, ...] = ()
+    """Only where samples came from a source: the beginning of the fingerprint that each shard is to have, in the order of `shards`."""
+    sees_all: bool = False
+    """Whether each shard was made from all shards of the parents (a limit, a draw) and not only from its own."""
     format: int = FORMAT_VERSION
 
 
@@ -47,6 +51,8 @@ class Committed:
     fingerprint: str
     step_fingerprint: str
     counts: Mapping[str, int]
+    inputs: tuple[str, ...] = ()
+    """The digests of the ledgers that it was made from, in the order of the set's parents."""
     seconds: float = 0.0
     decodes: int = 0
     tar_bytes: int = 0
@@ -60,10 +66,29 @@ class Committed:
             fingerprint=footer.fingerprint,
             step_fingerprint=footer.step_fingerprint,
             counts=dict(footer.counts),
+            inputs=tuple(ref.digest for ref in footer.inputs),
             seconds=round(sum(footer.seconds.values()), 3),
             decodes=footer.decodes,
             tar_bytes=footer.tar.size if footer.tar else 0,
         )
+
+
+Refusal = Callable[[Committed], str | None]
+"""Says why a ledger does not count, in words; None where it does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What stands of one shard."""
+
+    current: Committed | None = None
+    """The ledger that counts."""
+    why_missing: str | None = None
+    """Why none does: in words, empty where there is simply no ledger."""
+    why_stale: str | None = None
+    """Why the one that is there does not count."""
+    newest: LedgerName | None = None
+    """The name with the highest number, also where it cannot be read."""
 
 
 class ShardSet:
@@ -119,48 +144,77 @@ class ShardSet:
         known of the old one.
         """
         sizes = self.store.names()
-        noted = {name: {**asdict(c), "ledger_bytes": sizes[name]} for name, c in sorted(self._known.items()) if name in sizes}
+        noted = {
+            name: {**asdict(c), "inputs": list(c.inputs), "ledger_bytes": sizes[name]}
+            for name, c in sorted(self._known.items())
+            if name in sizes
+        }
         # What another run noted at the same time stays.
         saved = _load_digests(self.store) if DIGESTS_FILE in sizes else {}
         merged = {name: entry for name, entry in saved.items() if entry["ledger_bytes"] == sizes.get(name)} | noted
         if merged != saved:
             self.store.replace_bytes(DIGESTS_FILE, json.dumps(merged, indent=0, sort_keys=True).encode())
 
-    def current(self, *, partial: bool = False) -> dict[str, Committed]:
-        """Return the valid ledger of every listed shard; IncompleteSet where one is missing, unless `partial`.
+    def current(self) -> dict[str, Committed]:
+        """Return the ledgers of this set's own step by shard, whatever they were made from; for what may be read see `lineage`."""
+        found = self.find_all(self.info.shards)
+        return {shard: one.current for shard, one in found.items() if one.current is not None}
 
-        Of several ledgers of one shard the one counts that was made by this set's step and is superseded by no other; one
-        that cannot be read counts as not there.
+    def find_all(self, shards: Iterable[str]) -> dict[str, Found]:
+        """Return what stands of shards as far as this set's own step says."""
+        sizes = self.store.names()
+        names = ledgers_by_shard(sizes)
+        return {shard: self.find(names.get(shard, ()), sizes, self.of_other_settings) for shard in shards}
+
+    def of_other_settings(self, committed: Committed) -> str | None:
+        """Say where a ledger is not of the step that `set.json` describes."""
+        return None if committed.step_fingerprint == self.info.step_fingerprint else "it was made with other settings"
+
+    def find(self, names: Iterable[LedgerName], sizes: Mapping[str, int], refusal: Refusal) -> Found:
+        """Return what stands of one shard; `names` are its ledgers, `sizes` the files that are there.
+
+        Of the ledgers with one fingerprint only that with the highest number counts, so one that cannot be read is a lost shard.
+        Of several that may count that one does which is superseded by no other.
         """
-        names = by_shard(self.store.names())
-        unreadable: list[ShardError] = []
-        found = {
-            shard: self._valid(list(filter(None, map(parse_ledger_name, names.get(shard, ())))), unreadable) for shard in self.info.shards
-        }
-        missing = [shard for shard, committed in found.items() if committed is None]
-        if missing and not partial:
-            raise IncompleteSet(
-                f"{self.store.url}: {len(missing)} of {len(found)} shards are missing or out of date, first {missing[0]}"
-                f"{f' ({unreadable[0]})' if unreadable else ''}. Run the recipe again, or ask for a partial view"
-            )
-        return {shard: committed for shard, committed in found.items() if committed is not None}
+        newest: dict[str, LedgerName] = {}
+        for name in sorted(names):
+            newest[name.fingerprint] = name
+        valid: dict[LedgerName, Committed] = {}
+        lost: list[str] = []
+        stale: list[str] = []
+        for name in newest.values():
+            try:
+                with self.store.unless_gone(str(name)):
+                    committed = self.committed(str(name))
+                    if committed.fingerprint[:8] != name.fingerprint:
+                        lost.append(f"{name} is the ledger with the fingerprint {committed.fingerprint[:8]}, renamed")
+                    elif (why := refusal(committed)) is not None:
+                        stale.append(why)
+                    elif self._is_torn(committed, sizes):
+                        lost.append(f"its tar {committed.tar} is missing or cut short")
+                    else:
+                        valid[name] = committed
+            except ShardError as error:
+                lost.append(str(error))
+        if valid:
+            name = self._unsuperseded(list(valid))
+            return Found(current=valid[name], newest=name)
+        last = max(newest.values(), key=lambda name: name.retry, default=None)
+        return Found(why_stale=stale[0], newest=last) if stale and not lost else Found(why_missing="".join(lost[:1]), newest=last)
 
     def ledger(self, name: str) -> Ledger:
         """Read a whole ledger by file name."""
         return read_ledger(self.store.blob(name), f"{self.store.url}/{name}")
 
-    def _valid(self, names: list[LedgerName], unreadable: list[ShardError]) -> Committed | None:
-        valid: list[LedgerName] = []
-        for name in names:
-            try:
-                if self.committed(str(name)).step_fingerprint == self.info.step_fingerprint:
-                    valid.append(name)
-            except ShardError as error:
-                unreadable.append(error)
-        if len({name.fingerprint for name in valid}) > 1:
-            superseded = {old for name in valid for old in read_footer(self.store.blob(str(name)), str(name)).supersedes}
-            valid = [name for name in valid if str(name) not in superseded] or valid
-        return self.committed(str(max(valid, key=lambda name: name.retry))) if valid else None
+    def _is_torn(self, committed: Committed, sizes: Mapping[str, int]) -> bool:
+        # The tars of a packed set lie in another folder.
+        return self.info.kind != "packed" and committed.tar is not None and sizes.get(committed.tar) != committed.tar_bytes
+
+    def _unsuperseded(self, names: list[LedgerName]) -> LedgerName:
+        if len(names) > 1:
+            old = {old for name in names for old in read_footer(self.store.blob(str(name)), str(name)).supersedes}
+            names = [name for name in names if str(name) not in old] or names
+        return max(names, key=lambda name: name.retry)
 
     def collect(self, keep: Mapping[str, Committed]) -> list[str]:
         """Remove ledgers and tars that no shard of `keep` needs, and what killed writers left; return the names removed.
@@ -193,7 +247,7 @@ def read_info(store: Store) -> SetInfo | None:
         values = json.loads(store.read(SET_FILE))
         version = values["format"]
         info = (
-            SetInfo(**values | {"parents": tuple(values["parents"]), "shards": tuple(values["shards"])})
+            SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as")})
             if version == FORMAT_VERSION
             else None
         )
@@ -231,7 +285,7 @@ def _read_digests(store: Store) -> dict[str, Committed]:
     for name, entry in _load_digests(store).items():
         values = dict(entry)
         if values.pop("ledger_bytes", None) == sizes.get(name):
-            known[name] = Committed(**values)
+            known[name] = Committed(**values | {"inputs": tuple(values["inputs"])})
     return known
 
 

@@ -12,12 +12,13 @@ from zlib_ng import zlib_ng
 from shardprep.core.blob import Blob, read_blob
 from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import ShardprepError
-from shardprep.shards.join import View, open_view
+from shardprep.shards.join import View, view_of
 from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
+from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.packed_record import unpack_record
 from shardprep.shards.refusal import refusals
-from shardprep.shards.set import Committed, ShardSet, relative_url
+from shardprep.shards.set import Committed, ShardSet
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
 
@@ -42,27 +43,26 @@ _BRING_UP = "Run the recipe again"
 
 def verify_set(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
     """Yield what is wrong with one set, its files and its relation to the sets that it was made from."""
-    shard_set = ShardSet.open(Store(url, storage_options))
-    current = shard_set.current(partial=True)
-    for shard in shard_set.info.shards:
-        if shard not in current:
-            yield Problem(f"{url}/{shard}", "no valid ledger", _BRING_UP)
-    yield from _unlisted(shard_set, current)
+    standing = stand(url, storage_options)
+    shard_set = standing.set
+    for shard in standing.shards:
+        if why := standing.missing.get(shard) or standing.stale.get(shard):
+            yield Problem(f"{url}/{shard}", why, _BRING_UP)
+    yield from _same_shards(url, standing)
+    yield from _unlisted(shard_set, standing.current)
     parent = None
     try:
-        parent = _parent(shard_set, storage_options)
+        parent = _parent(standing, storage_options)
     except ShardprepError as error:
         yield Problem(url, str(error), _BRING_UP)
-    if parent is not None:
-        yield from _same_shards(url, shard_set, parent)
-    for shard, committed in current.items():
+    for shard, committed in standing.current.items():
         where = f"{url}/{committed.ledger}"
         try:
             ledger = shard_set.ledger(committed.ledger)
             yield from _cached(where, committed, ledger)
             yield from verify_ledger(shard_set.store, ledger, where, committed.ledger)
-            if parent is not None and shard in parent.shards:
-                yield from _made_from(where, ledger, parent, shard)
+            if parent is not None and shard in parent.shards and set(parent.keys(shard)) != {row.key for row in ledger.inputs}:
+                yield Problem(where, "its input rows are not the samples of its input shard", RUN_AGAIN)
         except ShardprepError as error:
             yield Problem(where, str(error), RUN_AGAIN)
 
@@ -156,28 +156,21 @@ def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator
             yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with verify --clean")
 
 
-def _parent(shard_set: ShardSet, storage_options: Mapping[str, object] | None) -> View | None:
-    """Return the join that the set was made from; None where its samples came from a source."""
-    parents = shard_set.info.parents
-    return open_view(relative_url(shard_set.store.url, parents[-1]), storage_options, partial=True) if parents else None
+def _parent(standing: Standing, storage_options: Mapping[str, object] | None) -> View | None:
+    """Return the join that the set was made from; None where its samples came from a source, or from sets that are gone."""
+    if standing.set.info.kind == "sidecar":
+        view_of(standing, storage_options, partial=True)
+    if not standing.parents or None in standing.parents:
+        return None
+    last = standing.parents[-1]
+    return view_of(last, storage_options, partial=True) if last else None
 
 
-def _same_shards(url: str, shard_set: ShardSet, parent: View) -> Iterator[Problem]:
-    name = shard_set.info.parents[-1].removeprefix("../")
-    if missing := sorted(set(shard_set.info.shards) - set(parent.shards)):
-        yield Problem(f"{url}/{missing[0]}", f"it was made from {name}, which lacks that shard", _BRING_UP)
-    if more := sorted(set(parent.sets[-1].info.shards) - set(shard_set.info.shards)):
-        yield Problem(f"{url}/{more[0]}", f"{name} has this shard, {SET_FILE} does not list it", _BRING_UP)
-
-
-def _made_from(where: str, ledger: Ledger, parent: View, shard: str) -> Iterator[Problem]:
-    """Every kept sample of the parent has one input row here, and the parents are those that the shard was made from."""
-    made_from = {ref.set: ref.digest for ref in ledger.footer.inputs}
-    stale = [at.set for at in parent.chain(shard) if made_from.get(at.set) != at.digest]
-    if stale:
-        yield Problem(where, f"it was made from another {stale[0]}/{shard} than the one that is there", _BRING_UP)
-    elif set(parent.keys(shard)) != {row.key for row in ledger.inputs}:
-        yield Problem(where, "its input rows are not the samples of its input shard", RUN_AGAIN)
+def _same_shards(url: str, standing: Standing) -> Iterator[Problem]:
+    if standing.superfluous:
+        yield Problem(f"{url}/{standing.superfluous[0]}", "what it was made from lacks that shard", _BRING_UP)
+    if standing.unlisted:
+        yield Problem(f"{url}/{standing.unlisted[0]}", f"what it was made from has this shard, {SET_FILE} does not list it", _BRING_UP)
 
 
 def _crc32(blob: Blob) -> int:

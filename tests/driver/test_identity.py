@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardprep.core.fingerprint import digest, shard_fingerprint
 from shardprep.core.stage import Stage, Weights
-from shardprep.driver.identity import differences, gather_identity, pass_identity, shard_fingerprint
+from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import digest_weights
 from shardprep.runtime.task import WorkSettings
@@ -61,8 +62,6 @@ class Made:
 
     def fingerprint(self) -> str:
         stage = type("Turn", (Turn,), {"version": self.version})(**vars(self.stage))
-        from shardprep.core.fingerprint import digest
-
         return shard_fingerprint(digest(pass_identity([stage], self.settings)), list(self.inputs))
 
     def matter(self) -> Any:

@@ -13,9 +13,10 @@ import pytest
 from shardprep.core.blob import read_blob
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.expressions.query import filter as verdicts_of
-from shardprep.shards.join import chain_table, fates_table, open_view, read_chain
+from shardprep.shards.join import chain_of, chain_table, fates_table, open_view, read_chain
 from shardprep.shards.ledger import encode_ledger, shard_digest
 from shardprep.shards.set import ShardSet
+from shardprep.shards.store import Store
 from tests.built_sets import Made, chains_of, write_base, write_sidecar
 
 
@@ -126,7 +127,7 @@ def test_fates_are_those_of_the_sets_own_step(output: Path) -> None:
 
 def rewritten(folder: Path, shard: str, **changes: Any) -> None:
     """Replace a ledger by one with other rows and a right digest of its own."""
-    shard_set = ShardSet.open(open_view(str(folder)).sets[-1].store)
+    shard_set = ShardSet.open(Store(str(folder)))
     name = shard_set.current()[shard].ledger
     ledger = replace(shard_set.ledger(name), **changes)
     footer = replace(ledger.footer, digest=shard_digest(ledger.inputs, ledger.outputs, ledger.footer.tar))
@@ -166,12 +167,29 @@ def test_a_key_that_the_base_lacks_is_refused(output: Path, read: Any) -> None:
 def test_a_missing_shard_is_refused_unless_a_part_is_asked_for(output: Path) -> None:
     for path in (output / "scores").glob("000001-*.parquet"):
         path.unlink()
-    with pytest.raises(IncompleteSet, match="scores: 1 of 2 shards are missing or out of date, first 000001"):
+    with pytest.raises(IncompleteSet, match="scores: 1 of 2 shards are missing or out of date, first 000001 .no valid ledger."):
         open_view(str(output / "captions"))
     view = open_view(str(output / "captions"), partial=True)
     assert view.shards == ("000000",)
     assert [sample.key for sample in view] == ["b", "a"]
     assert view.table(["clip.index"])["key"].to_pylist() == ["b", "a"]
+
+
+@pytest.mark.parametrize("read", [read_chain, chain_table])
+def test_a_sidecar_of_an_old_base_is_refused_though_the_set_between_came_out_the_same(output: Path, read: Any) -> None:
+    row, *rest = outputs_of(output / "clips", "000000")
+    rewritten(output / "clips", "000000", outputs=(replace(row, record={"clip": {"index": 7}}), *rest))
+    base = ShardSet.open(Store(str(output / "clips")))
+    scores = ShardSet.open(Store(str(output / "scores")))
+    footer = scores.ledger(scores.current()["000000"].ledger).footer
+    now = replace(footer.inputs[0], digest=base.current()["000000"].digest)
+    rewritten(output / "scores", "000000", footer=replace(footer, inputs=(now,)))
+    assert len(list(open_view(str(output / "scores")))) == 3
+    sets = [base, *(ShardSet.open(Store(str(output / name))) for name in ("scores", "captions"))]
+    with pytest.raises(ShardError, match=r"captions/000000-.*\.parquet was not made from clips/000000-"):
+        read(chain_of([(one, one.current()["000000"]) for one in sets]))
+    with pytest.raises(IncompleteSet, match=r"captions/000000-.*\.parquet was not made from clips/000000-"):
+        open_view(str(output / "captions"))
 
 
 def test_members_without_a_tar_are_refused(output: Path) -> None:

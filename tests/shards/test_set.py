@@ -11,6 +11,7 @@ import pytest
 
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.shards.ledger import encode_ledger
+from shardprep.shards.lineage import stand
 from shardprep.shards.names import parse_ledger_name
 from shardprep.shards.set import SetInfo, ShardSet, read_info, relative_url, write_info
 from shardprep.shards.store import Store
@@ -129,17 +130,19 @@ def test_a_ledger_that_another_run_took_away_is_not_there(clips: ShardSet) -> No
 def test_a_missing_shard_is_said_unless_a_part_will_do(clips: ShardSet) -> None:
     clips.store.remove(ledger(clips, "000001"))
     second = again(clips)
-    with pytest.raises(IncompleteSet, match="1 of 3 shards are missing or out of date, first 000001. Run the recipe again"):
-        second.current()
-    assert sorted(second.current(partial=True)) == ["000000", "000002"]
+    with pytest.raises(
+        IncompleteSet, match=r"1 of 3 shards are missing or out of date, first 000001 \(no valid ledger\). Run the recipe again"
+    ):
+        stand(clips.store.url).require()
+    assert sorted(stand(clips.store.url).require(partial=True)) == sorted(second.current()) == ["000000", "000002"]
 
 
 def test_an_unreadable_ledger_is_named(clips: ShardSet) -> None:
     name = ledger(clips, "000001")
     clips.store.replace_bytes(name, b"PAR1 and nothing else")
     with pytest.raises(IncompleteSet, match=f"first 000001 .ledger .*{name} cannot be read"):
-        again(clips).current()
-    assert sorted(again(clips).current(partial=True)) == ["000000", "000002"]
+        stand(clips.store.url).require()
+    assert sorted(again(clips).current()) == ["000000", "000002"]
 
 
 def test_the_highest_retry_counts(clips: ShardSet) -> None:
@@ -150,10 +153,21 @@ def test_the_highest_retry_counts(clips: ShardSet) -> None:
     assert again(clips).current()["000001"].ledger == f"{stem}-10.parquet"
 
 
-def test_a_damaged_retry_leaves_what_it_retried(clips: ShardSet) -> None:
+def test_a_damaged_retry_is_a_lost_shard_and_not_what_it_retried(clips: ShardSet) -> None:
+    # A run makes it again, and what lies below was made from it.
     own = ledger(clips, "000001")
     clips.store.create_bytes(f"{own.removesuffix('.parquet')}-1.parquet", b"cut short")
-    assert again(clips).current()["000001"].ledger == own
+    assert sorted(again(clips).current()) == ["000000", "000002"]
+    assert "cannot be read" in stand(clips.store.url).missing["000001"]
+
+
+def test_a_ledger_under_another_shards_name_does_not_count(clips: ShardSet) -> None:
+    for committed in again(clips).current().values():
+        name = committed.ledger.replace(committed.ledger[7:15], "00000000")
+        clips.store.create_bytes(name, clips.store.read(committed.ledger))
+        clips.store.remove(committed.ledger)
+    assert again(clips).current() == {}
+    assert "renamed" in stand(clips.store.url).missing["000000"]
 
 
 def test_a_ledger_of_other_settings_does_not_count(clips: ShardSet) -> None:
@@ -183,7 +197,7 @@ def test_collecting_removes_what_no_shard_needs_and_nothing_else(clips: ShardSet
     for name in ("notes.txt", "b000-000000.tar", "assignment-000000000000.parquet"):
         (folder / name).write_bytes(b"not ours to judge")
         kept.add(name)
-    removed = clips.collect(clips.current(partial=True))
+    removed = clips.collect(clips.current())
     assert sorted(removed) == [".tmp-0123456789abcdef", "000001-00000000.parquet", "000001-000000000000.tar", "000009-00000000.parquet"]
     assert {path.name for path in folder.iterdir()} == kept
 
