@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.budget import FailureBudget
@@ -17,11 +18,12 @@ from shardprep.driver.raw import RawState, raw_state, write_raw_info
 from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
 from shardprep.errors import RunFailed, ShardprepError
+from shardprep.executors.job import Task
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
 from shardprep.executors.main_module import end_second_run
-from shardprep.gather.outline import Outline, outline_shard
+from shardprep.gather.outline import outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
-from shardprep.gather.select import select_shards
+from shardprep.gather.select import CandidatesTask, Cut, SelectTask, choose, find_candidates, select_shard
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
@@ -31,6 +33,9 @@ from shardprep.shards.store import Store
 from shardprep.sources.refused import find_witnesses, witnesses_for
 
 _SILENT = Silent()
+
+T = TypeVar("T", bound=Task)
+R = TypeVar("R")
 
 Answer = ShardResult | PackedShard | ShardFailure
 
@@ -114,16 +119,27 @@ class _Run:
     def _select(self, step: Gather, select: Select, parent: StepState) -> None:
         state = self._opened(step, parent)
         tasks = [replace(self._task(state, shard), chain=parent.chain(shard)) for shard in state.todo]
-        chains = {shard: parent.chain(shard) for shard in parent.info.shards} if tasks else {}
-        selections = select_shards(select, tasks, chains, self.recipe.settings.storage_options)
-        self._complete(state, "select", parent.num_samples(), selections)
+        self._complete(state, "select", parent.num_samples(), self._selected(select, tasks, parent))
+
+    def _selected(self, select: Select, tasks: Sequence[ShardTask], parent: StepState) -> Iterator[ShardResult | ShardFailure]:
+        """Yield the shards of a selection; what a limit or a draw decides over all shards is decided first, from their candidates."""
+        cuts: Mapping[str, Cut] = {}
+        if select.is_global and tasks:
+            options = self.recipe.settings.storage_options
+            wanted = [
+                CandidatesTask(step=tasks[0].step, shard=shard, select=select, chain=parent.chain(shard), storage_options=options)
+                for shard in parent.info.shards
+            ]
+            cuts = choose(select, self._answers(tasks[0].step, wanted, find_candidates))
+        made = [SelectTask(step=t.step, shard=t.shard, select=select, task=t, cut=cuts.get(t.shard, Cut())) for t in tasks]
+        yield from self.executor.run(made, select_shard)
 
     def _pack(self, name: str, pack: Pack, parent: StepState) -> None:
         packing = Packing(self.recipe, name, pack, parent)
         started = time.monotonic()
         tally = _Tally()
         if not packing.is_done():
-            tasks = packing.start(self._outlines(name, packing))
+            tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
             self.reporter.step_started(name, len(tasks), None)
             for packed in self.executor.run(tasks, pack_shard):
                 self._count(tally, name, packed)
@@ -131,10 +147,10 @@ class _Run:
             packing.finish()
         self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
 
-    def _outlines(self, name: str, packing: Packing) -> Iterator[Outline]:
-        """Yield the outlines of the input shards as they come; RunFailed at the end where one could not be made."""
+    def _answers(self, name: str, tasks: Sequence[T], function: Callable[[T], R]) -> Iterator[R]:
+        """Yield what comes of the tasks of a step; RunFailed at the end where one could not be done."""
         failures = []
-        for answer in self.executor.run(packing.outline_tasks(), outline_shard):
+        for answer in self.executor.run(tasks, function):
             if isinstance(answer, ShardFailure):
                 failures.append(answer)
             else:

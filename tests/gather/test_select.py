@@ -12,7 +12,7 @@ import pytest
 
 from shardprep.expressions import engine, query
 from shardprep.expressions.engine import QueryLimits
-from shardprep.gather.select import Selection, select_shards
+from shardprep.gather.select import Candidates, CandidatesTask, Cut, Decisions, Selection, SelectTask, choose, find_candidates, select_shard
 from shardprep.gather.settings import Select
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.columns import record_columns
@@ -27,12 +27,20 @@ def table_of(rows: Mapping[str, Any]) -> pa.Table:
     return pa.table({"key": pa.array(list(rows), pa.string()), **record_columns(list(rows.values()), {})})
 
 
+def decide(select: Select, table: pa.Table) -> Decisions:
+    """Return the decisions on all samples of a set of one shard."""
+    selection = Selection(select)
+    rows = selection.candidates(table)
+    cut = selection.cuts(rows.append_column("shardprep_shard", pa.array(["0"] * len(rows), pa.string())), ["0"])["0"]
+    return selection.decide(table, cut if select.is_global else Cut())
+
+
 def kept(select: Select, rows: Mapping[str, Any]) -> list[str]:
-    return [key for key, dropped in Selection(select).decide(table_of(rows)).items() if dropped is None]
+    return [key for key, dropped in decide(select, table_of(rows)).items() if dropped is None]
 
 
 def reasons(select: Select, rows: Mapping[str, Any]) -> dict[str, str | None]:
-    return {key: dropped and dropped.reason for key, dropped in Selection(select).decide(table_of(rows)).items()}
+    return {key: dropped and dropped.reason for key, dropped in decide(select, table_of(rows)).items()}
 
 
 SCORES = {"a": {"scores": {"flow": 1.0, "x": 1}}, "b": {"scores": {"flow": 3.0}}, "c": {}, "d": {"scores": {"flow": 2.0, "x": 3}}}
@@ -59,7 +67,7 @@ def test_true_keeps_false_drops_and_null_is_unknown(where: str, expected: dict[s
 
 
 def test_every_decision_says_why() -> None:
-    decisions = Selection(Select(where="scores.flow > 1.5", sort="scores.flow DESC", limit=1)).decide(table_of(SCORES))
+    decisions = decide(Select(where="scores.flow > 1.5", sort="scores.flow DESC", limit=1), table_of(SCORES))
     assert decisions["b"] is None
     details = {key: (dropped.reason, dropped.detail) for key, dropped in decisions.items() if dropped}
     assert details == {
@@ -67,10 +75,10 @@ def test_every_decision_says_why() -> None:
         "c": ("unknown", "'scores.flow > 1.5' is null: a column that it reads has no value"),
         "d": ("over-limit", "it comes after the first 1 by scores.flow DESC"),
     }
-    drawn = Selection(Select(sample=0.0, seed=3)).decide(table_of(SCORES))["a"]
+    drawn = decide(Select(sample=0.0, seed=3), table_of(SCORES))["a"]
     assert drawn is not None
     assert (drawn.reason, drawn.detail) == ("not-drawn", "the draw of 0 of the samples (seed 3) left it out")
-    some = [dropped for dropped in Selection(Select(sample=2)).decide(table_of(SCORES)).values() if dropped]
+    some = [dropped for dropped in decide(Select(sample=2), table_of(SCORES)).values() if dropped]
     assert [dropped.detail for dropped in some] == ["the draw of 2 samples (seed 0) left it out"] * 2
 
 
@@ -159,7 +167,10 @@ def run_select(folder: Path, clips: ShardSet, select: Select, order: Sequence[in
                 chain=chains[shard],
             )
         )
-    results = list(select_shards(select, tasks, chains, None))
+    wanted = [CandidatesTask(step=folder.name, shard=shard, select=select, chain=chain) for shard, chain in chains.items()]
+    cuts = choose(select, map(find_candidates, wanted)) if select.is_global else {}
+    made = [SelectTask(step=task.step, shard=task.shard, select=select, task=task, cut=cuts.get(task.shard, Cut())) for task in tasks]
+    results = [select_shard(one) for one in made]
     assert [result.worked_on for result in results] == [10] * len(tasks)
     return folder
 
@@ -198,4 +209,19 @@ def test_the_same_is_selected_in_whatever_order_shards_are_made(tmp_path: Path, 
     assert keys == [sample.key for sample in open_view(str(other))]
     assert keys
     whole = open_view(clips.store.url).table()
-    assert set(keys) == {key for key, dropped in Selection(select).decide(whole).items() if dropped is None}
+    assert set(keys) == {key for key, dropped in decide(select, whole).items() if dropped is None}
+
+
+@pytest.mark.parametrize("select", [Select(limit=7, sort="scores.flow DESC"), Select(sample=9), Select(sample=9, limit=3), Select(limit=5)])
+def test_candidates_that_are_thinned_on_the_way_give_the_same(select: Select, monkeypatch: pytest.MonkeyPatch) -> None:
+    selection = Selection(select)
+    parts = {f"{n:06d}": dict(list(MANY.items())[n * 20 : n * 20 + 20]) for n in range(10)}
+    found = [Candidates(shard, selection.candidates(table_of(rows))) for shard, rows in parts.items()]
+    assert max(len(one.rows) for one in found) <= (select.sample or select.limit or 0), "a shard gives no more than could be kept"
+    at_once = choose(select, found)
+    monkeypatch.setattr("shardprep.gather.select._MERGED_AT", 0)
+    assert choose(select, reversed(found)) == at_once
+    chosen = [
+        key for shard, rows in parts.items() for key, dropped in selection.decide(table_of(rows), at_once[shard]).items() if dropped is None
+    ]
+    assert sorted(chosen) == sorted(kept(select, MANY))
