@@ -12,7 +12,7 @@ from shardprep.core.stage import Stage
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import find_problems
-from shardprep.recipe.document import Document, Path, Problems, hint, parse_document
+from shardprep.recipe.document import MAX_CHARACTERS, Document, Path, Problems, hint, parse_document
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
@@ -41,7 +41,7 @@ def load_recipe(
     a folder of videos, a list or tars. With `until` only the steps up to that one need their extras installed.
     """
     try:
-        text = FilePath(file).read_text(encoding="utf-8-sig")
+        text = _read_file(FilePath(file))
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}; name a recipe file, such as recipes/quickstart.yaml") from error
     except UnicodeDecodeError as error:
@@ -57,6 +57,17 @@ def load_recipe(
             raise RecipeError(f"--set {text}: expected NAME=VALUE, such as steps.clips.detect_scenes.threshold=2.5")
         override(document, name, parse_document(value, f"--set {name}").data if value.strip() else None, f"--set {text}")
     return _read(document, until)
+
+
+def _read_file(file: FilePath) -> str:
+    """Return the text of a recipe's file; of what has no end, such as /dev/zero, no more is read than a recipe may have."""
+    if file.is_block_device() or file.is_char_device():
+        raise RecipeError(f"{file} is a device, expected a recipe file, such as recipes/quickstart.yaml")
+    with file.open("rb") as opened:
+        data = opened.read(MAX_CHARACTERS * 4 + 1)
+    if len(data) > MAX_CHARACTERS * 4:
+        raise RecipeError(f"{file}: more than {MAX_CHARACTERS} characters; is it a recipe?")
+    return data.decode("utf-8-sig")
 
 
 def recipe_from_dict(data: Mapping[str, Any], *, origin: str = "recipe", until: str | None = None) -> Recipe:

@@ -144,7 +144,7 @@ def index_tar(blob: Blob, *, name: str = "", foreign: bool = False, go_on: bool 
     A foreign tar (a source) may besides have folders and files whose names WebDataset takes for no sample's (no dot, or one
     in front), which are passed over, and long names in PAX or GNU form; its keys hold folders. With `go_on` its members that
     are refused for their own sake (links, devices, names, keys that return, twice the same) come with their `problem`; what
-    says that the tar itself is damaged still ends it.
+    says that the tar itself is damaged still ends it, after the member that is cut short, where it has a header.
     """
     where = name or str(getattr(blob, "path", "tar"))
     order = _Order(where)
@@ -221,7 +221,13 @@ class _Headers:
                     info.size = 0  # old tars note a size there; no data follows
                 else:
                     problem = self._problem_of(info)
-                    self._check_bounds(info)
+                    try:
+                        self._check_bounds(info)
+                    except ShardError as error:
+                        if self._go_on:
+                            # Its header tells at least that the sample before it is whole.
+                            yield info, str(error)
+                        raise
                     yield info, problem
             position = info.offset_data + info.size + -info.size % BLOCK
         if self._long_name is not None or self._long_size is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,18 +15,24 @@ CAPTION_SUFFIXES = ("txt", "json")
 TEXT_FIELDS = ("text", "caption")
 MAX_TEXT_BYTES = 1 << 20
 MAX_JSON_BYTES = 16 << 20
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 def read_caption(blob: Blob, suffix: str, what: str) -> str | None:
     """Return the caption of a `txt` or `json` file, None where it holds none; SourceError where it is damaged."""
     if suffix == "json":
         return caption_of(read_object(blob, what))
-    return clean_text(_decode(_read(blob, MAX_TEXT_BYTES, what), what))
+    return clean_text(decode_text(_read(blob, MAX_TEXT_BYTES, what), what))
 
 
 def read_object(blob: Blob, what: str) -> dict[str, Any]:
     """Return the JSON object of a file; SourceError where it is none."""
-    text = _decode(_read(blob, MAX_JSON_BYTES, what), what)
+    text = decode_text(_read(blob, MAX_JSON_BYTES, what), what)
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -52,8 +59,18 @@ def _read(blob: Blob, most: int, what: str) -> bytes:
     return read_blob(blob)
 
 
-def _decode(data: bytes, what: str) -> str:
+def decode_text(data: bytes, what: str, errors: str = "strict") -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 or UTF-32 that begins with their mark; SourceError where it is neither."""
+    # UTF-32's mark begins with that of UTF-16.
+    marked = next((name for mark, name in _MARKS if data.startswith(mark)), None)
     try:
-        return data.decode("utf-8-sig")
+        if marked:
+            return data.decode(marked)
+        text = data.decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
-        raise SourceError(f"{what} is no UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        name = (marked or "utf-8").upper()
+        raise SourceError(f"{what} is no {name} ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    # Every other byte of plain words in UTF-16 is zero; no text in UTF-8 has many.
+    if text[:200].count("\0") > len(text[:200]) // 4:
+        raise SourceError(f"{what} looks like UTF-16 without its mark; save it as UTF-8")
+    return text

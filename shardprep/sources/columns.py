@@ -9,7 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shardprep.core.sample import Record
+from shardprep.errors import SourceError
 from shardprep.sources.captions import clean_text
+
+MAX_DEPTH = 32
+MAX_COLUMNS = 4096
+"""What a record, and all records of a source together, may hold: a ledger has a Parquet column for each."""
 
 _INT64 = 1 << 63
 _UNSAFE = re.compile(r"\W+")
@@ -42,14 +47,53 @@ def columns_of(text: str | None, meta: Mapping[str, Any]) -> Record:
     return {**({"caption": {"text": text}} if text is not None else {}), **({"meta": dict(meta)} if meta else {})}
 
 
+def shape_problem(document: Mapping[str, Any]) -> str | None:
+    """Return why a document cannot become columns: nested too deep, or too many; None where it can."""
+    num_columns = 0
+    stack: list[tuple[Any, int]] = [(document, 0)]
+    while stack:
+        value, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            return f"it nests more than {MAX_DEPTH} levels"
+        if isinstance(value, Mapping):
+            stack += ((inner, depth + 1) for inner in value.values())
+        elif isinstance(value, list):
+            stack += ((inner, depth + 1) for inner in value if isinstance(inner, (list, Mapping)))
+        if not isinstance(value, (list, Mapping)):
+            num_columns += 1
+        if num_columns > MAX_COLUMNS:
+            return f"it has more than {MAX_COLUMNS} columns"
+    return None
+
+
 def typed_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows with every value of a column of one type, so that all shards agree.
 
     Numbers become floats where one of them is; objects are taken field by field; what mixes types, or nests lists of
     objects, becomes text (JSON where it was no text). NaN is null, as are empty objects. Names keep letters, digits and
-    `_`, the rest becomes `_`; names that would then be equal but for case are numbered.
+    `_`, the rest becomes `_`; names that would then be equal but for case are numbered. SourceError where all rows together
+    have more columns than a ledger may hold.
     """
+    _check_number(rows)
     return [row or {} for row in _one_type([dict(row) for row in rows])]
+
+
+def _check_number(rows: Sequence[Mapping[str, Any]]) -> None:
+    known: set[tuple[str, ...]] = set()
+    for row in rows:
+        stack: list[tuple[tuple[str, ...], Any]] = [((), row)]
+        while stack:
+            path, value = stack.pop()
+            if isinstance(value, Mapping):
+                stack += (((*path, str(name)), inner) for name, inner in value.items())
+            else:
+                known.add(path)
+        if len(known) > MAX_COLUMNS:
+            shown = ", ".join(".".join(path) for path in sorted(known)[:3])
+            raise SourceError(
+                f"the metadata of the source has more than {MAX_COLUMNS} columns, such as {shown}: are names of its objects data? "
+                "Say in source.columns which ones to carry"
+            )
 
 
 def _one_type(values: list[Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import TEXT_FIELDS
-from shardprep.sources.columns import as_text, columns_of, look_up, typed_columns
+from shardprep.sources.columns import as_text, columns_of, look_up, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
 from shardprep.sources.keys import printable, source_key
@@ -35,12 +35,13 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
         raise SourceError(f"list {place} has no rows")
     _check_columns(spec, rows, name)
     root = absolute(spec.root) if spec.root is not None else folder
-    metas = typed_columns([_metadata(spec, row) for row in rows])
+    odd = [shape_problem(_metadata(spec, row)) for row in rows]
+    metas = typed_columns([{} if problem else _metadata(spec, row) for row, problem in zip(rows, odd, strict=True)])
     urls = [_locate(look_up(row, spec.path_column), root, {scheme_of(place), scheme_of(root)}) for row in rows]
     files = stat_files((url for url, problem in urls if problem is None), spec.storage_options)
     entries: list[SourceEntry] = []
     first: dict[str, int] = {}
-    for number, (row, meta, (url, problem)) in enumerate(zip(rows, metas, urls, strict=True), 1):
+    for number, (row, meta, (url, problem), too_much) in enumerate(zip(rows, metas, urls, odd, strict=True), 1):
         shown = public(url)
         path = relative(shown, root)
         count = f"{path}#{number}"
@@ -52,6 +53,8 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
         else:
             first[shown] = number
             entry = file_entry(url, path, files[url], {})
+            if too_much:
+                entry = replace(entry, problem=f"bad-row: row {number} of {name}: {too_much}; say in source.columns which ones to carry")
         entries.append(replace(entry, columns=columns_of(_text(spec, row), meta)))
     return entries
 

@@ -11,8 +11,11 @@ from typing import Any
 
 from shardprep.core.blob import Blob, read_blob
 from shardprep.errors import SourceError
+from shardprep.sources.captions import decode_text
+from shardprep.sources.columns import MAX_COLUMNS
 
 Row = Mapping[str, Any]
+MAX_FIELD_CHARACTERS = 16 << 20
 
 
 def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -> list[Row]:
@@ -25,7 +28,7 @@ def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -
         return _read_parquet(blob, what)
     try:
         # a path need not be UTF-8, and must open again; text is cleaned where it becomes a column
-        text = read_blob(blob).decode("utf-8-sig", "surrogateescape")
+        text = decode_text(read_blob(blob), what, "surrogateescape")
     except MemoryError as error:
         raise SourceError(f"{what} has {blob.size} bytes, more than memory holds; write it as Parquet or in parts") from error
     if suffix in ("csv", "tsv"):
@@ -35,13 +38,22 @@ def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -
 
 def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> list[Row]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # The module's own limit is one for the whole process, and refuses a long caption.
+    before = csv.field_size_limit(MAX_FIELD_CHARACTERS)
     try:
         lines = [(reader.line_num, fields) for fields in reader if fields]
     except csv.Error as error:
-        raise SourceError(f"{what} line {reader.line_num}: {error}; mend the quotes there") from error
+        cure = (
+            f"at most {MAX_FIELD_CHARACTERS} characters are read; is a quote missing?" if "limit" in str(error) else "mend the quotes there"
+        )
+        raise SourceError(f"{what} line {reader.line_num}: {error}; {cure}") from error
+    finally:
+        csv.field_size_limit(before)
     if not lines:
         raise SourceError(f"{what} is empty; its first line names the columns")
     names = lines[0][1]
+    if len(names) > MAX_COLUMNS:
+        raise SourceError(f"{what} has {len(names)} columns; a list may have {MAX_COLUMNS}. Leave out those that nobody reads")
     if len(set(names)) < len(names):
         raise SourceError(f"{what}: two columns are named {next(n for n in names if names.count(n) > 1)!r}; rename one")
     for number, fields in lines[1:]:

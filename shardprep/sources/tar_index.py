@@ -15,13 +15,14 @@ from shardprep.errors import ShardError, SourceError, StoreError
 from shardprep.shards.store import Store, StoredFile
 from shardprep.shards.tar import TarMember, index_tar
 from shardprep.sources.captions import read_object
+from shardprep.sources.columns import shape_problem
 from shardprep.sources.keys import printable
 from shardprep.sources.places import public, split_url
 
 PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill".split())
 TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
-_FORMAT = 1
+_FORMAT = 2
 """Raised where a tar is read in another way, so that what was kept is not used."""
 
 
@@ -94,10 +95,6 @@ class _Draft:
     document: Mapping[str, Any] | None = None
     problem: str | None = None
 
-    @property
-    def suffixes(self) -> set[str]:
-        return {member.suffix.lower() for member in self.members}
-
     def sample(self) -> TarSample:
         members = () if self.problem else self.members
         return TarSample(self.key, tuple(TarPlace(m.suffix.lower(), m.offset, m.size) for m in members), self.document, self.problem)
@@ -117,8 +114,8 @@ def read_tar(store: Store, base: str, size: int, name: str) -> Iterator[TarSampl
         damage = f"damaged-tar: {error}"
     drafts = list(by_key.values())
     for i, draft in enumerate(drafts):
-        if damage and i == len(drafts) - 1 and not (i and draft.suffixes >= drafts[i - 1].suffixes):
-            # its other members may have come after the damage
+        if damage and i == len(drafts) - 1:
+            # Its other members, such as its caption, may have come after the damage.
             draft.problem = f"{damage}; the sample may lack members"
         else:
             _finish(draft, store, base)
@@ -133,7 +130,10 @@ def _finish(draft: _Draft, store: Store, base: str) -> None:
     for member in draft.members if draft.problem is None else ():
         if member.suffix.lower() == RECORD_SUFFIX:
             try:
-                draft.document = read_object(store.blob(base, member.offset, member.size), printable(member.name))
+                document = read_object(store.blob(base, member.offset, member.size), printable(member.name))
+                if problem := shape_problem(document):
+                    raise SourceError(f"{printable(member.name)}: {problem}; make it smaller")
+                draft.document = document
             except SourceError as error:
                 draft.problem = f"bad-json: {error}"
 

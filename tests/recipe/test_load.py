@@ -231,3 +231,14 @@ def test_the_quickstart_is_random_and_the_others_are_not() -> None:
     models = [line for line in text.splitlines() if "tiny:" in line and not line.startswith("#")]
     assert len(models) == 4
     assert all("RANDOM MODEL" in line for line in models)
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "endless"])
+def test_what_has_no_end_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    path = Path(name)
+    if name == "endless":
+        path = tmp_path / name
+        with path.open("wb") as file:
+            file.truncate(1 << 40)
+    with pytest.raises(RecipeError, match="is a device|is it a recipe"):
+        load_recipe(path)

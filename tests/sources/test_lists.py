@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,14 @@ def test_a_setting_that_names_no_column(folder: Path, settings: dict[str, Any], 
         ("l.jsonl", b'{"path": "a"}\n{"path"', "line 2 is no JSON"),
         ("l.jsonl", b'{"path": "a"}\n[]', "line 2 is a JSON list"),
         ("l.parquet", b"PAR1 no", "is no Parquet"),
+        ("l.csv", "path\na.mp4\n".encode("utf-16-le"), "looks like UTF-16 without its mark; save it as UTF-8"),
+        ("l.csv", b"\xff\xfea", r"l\.csv is no UTF-16 \(truncated data at byte 2\)"),
+        (
+            "l.csv",
+            b"path,text\na.mp4," + b"x" * (17 << 20) + b"\n",
+            r"line 2: field larger than field limit .*; at most 16777216 characters are read",
+        ),
+        ("l.csv", b"path," + b",".join(b"c%d" % n for n in range(100_000)) + b"\n", "has 100001 columns; a list may have 4096"),
     ],
 )
 def test_damaged_lists_name_the_row(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -247,3 +256,48 @@ def test_lists_and_files_elsewhere(folder: Path) -> None:
     finally:
         fs.rm("/lists-test", recursive=True)
         fs.rm("/other-test", recursive=True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_lists_as_other_programs_save_them(folder: Path, encoding: str, suffix: str) -> None:
+    text = "path,text\nclips/a.mp4,gr\u00fcn\n" if suffix == "csv" else json.dumps([{"path": "clips/a.mp4", "text": "gr\u00fcn"}])
+    (folder / f"l.{suffix}").write_bytes(text.encode(encoding))
+    [entry] = listed(folder / f"l.{suffix}")
+    assert (entry.problem, entry.record["caption"]) == (None, {"text": "gr\u00fcn"})
+
+
+def test_a_long_field_is_read(folder: Path) -> None:
+    limit = csv.field_size_limit()
+    (folder / "l.csv").write_text(f"path,text\nclips/a.mp4,{'word ' * 100_000}\n")
+    [entry] = listed(folder / "l.csv")
+    assert len(entry.record["caption"]["text"]) == 499_999
+    assert csv.field_size_limit() == limit, "it is one for the whole process"
+
+
+def test_a_row_of_too_many_columns_or_levels_costs_its_own_sample_and_takes_no_minutes(folder: Path) -> None:
+    deep: Any = "x"
+    for _ in range(300):
+        deep = {"d": deep}
+    rows = [
+        {"path": "clips/a.mp4", "n": 1},
+        {"path": "clips/b.mp4", "many": {f"c {n}": n for n in range(100_000)}},
+        {"path": "clips/c.mp4", "deep": deep},
+    ]
+    (folder / "clips" / "c.mp4").write_bytes(b"c")
+    started = time.monotonic()
+    entries = listed(write_list(folder / "l.json", rows))
+    assert time.monotonic() - started < 10
+    assert [entry.problem and entry.problem.partition(";")[0] for entry in entries] == [
+        None,
+        "bad-row: row 2 of l.json: it has more than 4096 columns",
+        "bad-row: row 3 of l.json: it nests more than 32 levels",
+    ]
+    assert entries[0].record["meta"] == {"n": 1}
+    assert all(entry.problem is None for entry in listed(folder / "l.json", columns={"n": "n"}))
+
+
+def test_names_that_are_data_are_said(folder: Path) -> None:
+    rows = [{"path": "clips/a.mp4", "votes": {f"user{i}": 1 for i in range(n, n + 1000)}} for n in range(0, 10_000, 1000)]
+    with pytest.raises(SourceError, match="more than 4096 columns, such as votes.user0, .*Say in source.columns"):
+        listed(write_list(folder / "l.json", rows))

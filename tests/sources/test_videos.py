@@ -164,9 +164,16 @@ def test_captions_beside(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text('{"text": "first", "caption": "second"}')
     (tmp_path / "d.json").write_text('{"x": 1}')
     (tmp_path / "e.json").write_text("{")
-    (tmp_path / "f.txt").write_bytes(b"\xff\xfe\xfd")
+    (tmp_path / "f.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "g.txt").write_bytes("as Notepad saves it".encode("utf-16"))
     entries = {entry.path[0]: entry for entry in list_source(SourceSpec(videos=str(tmp_path)))}
-    assert [open_entry(entries[name]).get("caption.text") for name in "abcdg"] == ["a caption", "from json", "first", None, None]
+    assert [open_entry(entries[name]).get("caption.text") for name in "abcdg"] == [
+        "a caption",
+        "from json",
+        "first",
+        None,
+        "as Notepad saves it",
+    ]
     for name, message in {"e": "is no JSON", "f": "is no UTF-8"}.items():
         with pytest.raises(SourceError, match=message):
             open_entry(entries[name])
