@@ -39,6 +39,8 @@ class Worker:
     """A torch device name."""
     threads: int = 1
     """Threads that codecs and models may use; bytes can depend on it, so it is a setting and not the machine's core count."""
+    on_corrupt: Literal["fail", "keep"] = "fail"
+    """Whether a stage that decodes by itself fails a damaged video or keeps it up to its last good frame."""
 
 
 @dataclass(frozen=True)

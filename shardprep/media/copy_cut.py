@@ -17,7 +17,7 @@ from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.encode import SoundTrack
 from shardprep.media.scratch import Scratch, ScratchFile, muxing
 from shardprep.media.sound import cut_sound, sound_packets
-from shardprep.media.timeline import PacketTime, Timeline, decodable_packets, read_packets
+from shardprep.media.timeline import OnCorrupt, PacketTime, Timeline, decodable_packets, read_packets
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 _MP4_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4"})
 
 
-def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False) -> list[ClipResult]:
+def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False, on_corrupt: OnCorrupt = "fail") -> list[ClipResult]:
     """Return each clip with the packets from the first key frame inside each interval on, copied.
 
     A clip holds no frame from outside its intervals. It ends where the packets so far are a whole number of frames without a
     gap, so that every frame can be decoded: up to a few frames before the interval does. Sound is encoded anew, to fit.
     A clip without a key frame inside is a DecodeError `no-key-frame-inside`; other DecodeErrors are raised.
     """
-    timeline, packets = read_packets(blob)
+    timeline, packets = read_packets(blob, on_corrupt=on_corrupt)
     if not timeline.is_timed:
         raise DecodeError("no-frame-times", f"{timeline.container} files do not say when frames are shown; use mode: exact")
     index = {pts: i for i, pts in enumerate(timeline.pts)}
     plans = [_plan(intervals, timeline, packets, index) for intervals in clips]
     shown = [true_intervals([part.run for part in parts], timeline) for parts in plans]
-    sounds: list[Blob | None] = cut_sound(blob, shown) if keep_audio else [None] * len(clips)
+    sounds: list[Blob | None] = cut_sound(blob, shown, on_corrupt=on_corrupt) if keep_audio else [None] * len(clips)
     copied = _copy_all(blob, timeline, plans, sounds)
     missing = DecodeError("no-key-frame-inside", "no key frame lies inside the clip; mode: exact cuts anywhere")
     return [Clip(blob=copied[i][0], suffix=copied[i][1], intervals=shown[i]) if i in copied else missing for i in range(len(clips))]

@@ -48,6 +48,8 @@ class _Cutter:
         self._results: dict[int, ClipResult] = {
             i: DecodeError("no-frames-inside", f"no frame is shown in {list(clips[i])}") for i, runs in enumerate(self._runs) if not runs
         }
+        # Frame threads report damage some frames late; one thread tells the same last good frame every time.
+        self._threads = 1 if on_corrupt == "keep" else settings.threads
         self._scratch = Scratch()
         wanted = [true_intervals(runs, timeline) for runs in self._runs]
         self._sounds: list[Blob | None] = cut_sound(blob, wanted, on_corrupt=on_corrupt) if settings.keep_audio else [None] * len(clips)
@@ -62,7 +64,7 @@ class _Cutter:
         """Cut the pending clips; damage fails those that it touches, and the next sweep begins behind it."""
         needed: list[int] = []
         position = -1
-        with ExitStack() as stack, open_video(self._blob, threads=self._settings.threads) as (container, stream):
+        with ExitStack() as stack, open_video(self._blob, threads=self._threads) as (container, stream):
             uses = self._uses(pending, stream.codec_context.sample_aspect_ratio, stack)
             needed = sorted(uses)
             try:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import av.error
 
 from shardprep.core.blob import Blob
-from shardprep.media.container import MAX_PIXELS, DecodeError, decoder_words, open_video
+from shardprep.media.container import MAX_PIXELS, DecodeError, decoder_words, open_container, open_video
+from shardprep.media.whole_file import announced_seconds, missing_end
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -93,7 +94,7 @@ def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int 
     with open_video(blob, max_pixels=max_pixels) as (container, stream):
         packets, first = _read_packets(container, stream, on_corrupt)
         if on_corrupt == "fail":
-            _check_whole(container, stream, blob.size, len(packets))
+            _check_whole(blob, container, stream, packets)
         if not packets:
             raise DecodeError("no-frames", f"the {stream.codec_context.name} stream holds no frame")
         return build_timeline(container, stream, packets, first), packets
@@ -101,7 +102,7 @@ def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int 
 
 def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequence[PacketTime], first: VideoFrame | None) -> Timeline:
     """Return the timeline of packets in decoding order; `first` is the first decoded frame, None where it cannot be decoded."""
-    name = container.format.name.partition(",")[0]
+    name = _container_name(container)
     times = [packet.pts if packet.pts is not None else packet.dts for packet in packets]
     known = [time for time in times if time is not None]
     is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
@@ -123,6 +124,11 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
         is_timed=is_timed,
         can_seek=is_timed and name in _SEEKABLE,
     )
+
+
+def _container_name(container: InputContainer) -> str:
+    """Return ffmpeg's first name of the format: `mov` for every mp4, `matroska` for WebM."""
+    return container.format.name.partition(",")[0]
 
 
 def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int]) -> tuple[int, ...]:
@@ -160,17 +166,38 @@ def _read_packets(container: InputContainer, stream: VideoStream, on_corrupt: On
     return packets, first
 
 
-def _check_whole(container: InputContainer, stream: VideoStream, size: int, num_packets: int) -> None:
-    """Raise DecodeError where the index promises frames behind the end of the file: ffmpeg ends silently there."""
+def _check_whole(blob: Blob, container: InputContainer, stream: VideoStream, packets: Sequence[PacketTime]) -> None:
+    """Raise DecodeError where the container announces more than is there: ffmpeg ends silently at the end of the file."""
+    name = _container_name(container)
+    words = _missing_index_entries(stream, blob.size, len(packets)) if name == "mov" else None
+    words = words or missing_end(blob, name)
+    if not words and (announced := announced_seconds(blob, name)):
+        words = _missing_seconds(blob, stream, packets, announced)
+    if words:
+        raise DecodeError("truncated", f"{name}: {words}; on_corrupt: keep takes what is there")
+
+
+def _is_much_less(found_seconds: float, announced_seconds: float) -> bool:
+    """Return whether so much is missing that it is no rounding and no habit of a writer."""
+    return found_seconds < 0.9 * announced_seconds - 1
+
+
+def _missing_index_entries(stream: VideoStream, size: int, num_packets: int) -> str | None:
     entries = stream.index_entries
-    if not container.format.name.startswith("mov") or not len(entries):
-        return
-    last = entries[len(entries) - 1]
-    if last.pos + last.size > size:
-        raise DecodeError(
-            "truncated",
-            f"the file ends at byte {size}, its frames at byte {last.pos + last.size}: {num_packets} of {len(entries)} are there",
-        )
+    last = entries[len(entries) - 1] if len(entries) else None
+    if last is None or last.pos + last.size <= size:
+        return None
+    return f"the file ends at byte {size}, its frames at byte {last.pos + last.size}: {num_packets} of {len(entries)} are there"
+
+
+def _missing_seconds(blob: Blob, stream: VideoStream, packets: Sequence[PacketTime], announced: float) -> str | None:
+    tick = stream.time_base or Fraction(1, 1000)
+    found = float(max((packet.pts or 0) for packet in packets) * tick) if packets else 0.0
+    if _is_much_less(found, announced):
+        # The length of a file is that of its longest stream, so the others are asked as well.
+        with open_container(blob) as again:
+            found = max((float((packet.pts or 0) * packet.time_base) for packet in again.demux() if packet.size), default=0.0)
+    return f"it announces {announced:.1f} s and ends after {found:.1f} s" if _is_much_less(found, announced) else None
 
 
 def _peek(packet: Packet[VideoStream]) -> tuple[VideoFrame | None, bool]:

@@ -63,7 +63,7 @@ def run_on(samples: Iterable[Sample], stages: Iterable[Stage], worker: Worker | 
     worker = worker or Worker()
     stages = tuple(stages)
     processes = {id(stage): stage.open(worker) for stage in stages}
-    with Work(WorkSettings(threads=worker.threads), Journal(None)) as work:
+    with Work(WorkSettings(threads=worker.threads, on_corrupt=worker.on_corrupt), Journal(None)) as work:
         yield from run_stages(stages, processes, (Item(sample.key, sample) for sample in samples), work)
 
 

@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from multiprocessing.reduction import ForkingPickler
 from typing import Literal, TypeVar
 
@@ -62,7 +62,8 @@ class OpenStages:
 
         Raises Unavailable, and StageNotOpened for everything else that a stage raises.
         """
-        identity = canonical_json([[f"{type(s).__module__}.{type(s).__qualname__}", settings_of(s)] for s in stages])
+        named = [[f"{type(s).__module__}.{type(s).__qualname__}", settings_of(s)] for s in stages]
+        identity = canonical_json([asdict(worker), named])
         if identity != self.identity:
             self.close()
             self.processes = [_opened(stage, worker, journal) for stage in stages]
@@ -116,7 +117,7 @@ def needs_main(task: object, step: str) -> bool:
 
 def work_on(task: ShardTask) -> ShardResult:
     """Make one shard in this process."""
-    worker = Worker(device=_device(task.stages), threads=task.settings.threads)
+    worker = Worker(device=_device(task.stages), threads=task.settings.threads, on_corrupt=task.settings.on_corrupt)
     journal = Journal(task.journal)
     try:
         processes = _open_stages.get(task.stages, worker, journal)

@@ -82,20 +82,22 @@ class CutClips(Stage):
             check_encoder(self.encoder, self.crf, self.preset)
 
     def open(self, worker: Worker) -> Process:
-        return lambda batch: [self._split(sample, worker.threads) for sample in batch]
+        return lambda batch: [self._split(sample, worker) for sample in batch]
 
-    def _split(self, sample: Sample, threads: int) -> Outcome:
+    def _split(self, sample: Sample, worker: Worker) -> Outcome:
         from shardprep.media.timeline import read_timeline
 
-        timeline = read_timeline(sample.members["video"].blob)
+        timeline = read_timeline(sample.members["video"].blob, on_corrupt=worker.on_corrupt)
         intervals = self._intervals(sample, timeline)
         long_enough = [i for i, (start, end) in enumerate(intervals) if end - start >= self.min_seconds]
-        results = dict(zip(long_enough, self._cut(sample, [[intervals[i]] for i in long_enough], timeline, threads), strict=True))
+        results = dict(zip(long_enough, self._cut(sample, [[intervals[i]] for i in long_enough], timeline, worker), strict=True))
+        # The bounds of an exact clip lie at frames, so a whole one may be shorter than its interval by a frame.
+        slack = 0 if self.mode == "copy" else 1 / (timeline.fps or 25)
         children = []
         for index in range(len(intervals)):
             key = child_key(sample.key, index)
             start, end = intervals[index]
-            outcome = self._child(sample, key, index, results[index]) if index in results else self._too_short(end - start)
+            outcome = self._child(sample, key, index, results[index], slack) if index in results else self._too_short(end - start)
             children.append((key, outcome))
         return Split(tuple(children))
 
@@ -108,7 +110,7 @@ class CutClips(Stage):
         scenes = whole if starts is None else list(zip(starts, ends, strict=True))
         return trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)
 
-    def _cut(self, sample: Sample, clips: Sequence[Sequence[tuple[float, float]]], timeline: Timeline, threads: int) -> list[ClipResult]:
+    def _cut(self, sample: Sample, clips: Sequence[Sequence[tuple[float, float]]], timeline: Timeline, worker: Worker) -> list[ClipResult]:
         from shardprep.media.copy_cut import cut_copy
         from shardprep.media.cut import cut_exact
         from shardprep.media.encode import EncodeSettings
@@ -117,7 +119,7 @@ class CutClips(Stage):
         if not clips:
             return []
         if self.mode == "copy":
-            return cut_copy(blob, clips, keep_audio=self.keep_audio)
+            return cut_copy(blob, clips, keep_audio=self.keep_audio, on_corrupt=worker.on_corrupt)
         settings = EncodeSettings(
             encoder=self.encoder,
             crf=self.crf,
@@ -125,19 +127,19 @@ class CutClips(Stage):
             fps=self.fps,
             short_side_px=self.short_side_px,
             keep_audio=self.keep_audio,
-            threads=threads,
+            threads=worker.threads,
         )
-        return cut_exact(blob, clips, settings, timeline=timeline)
+        return cut_exact(blob, clips, settings, timeline=timeline, on_corrupt=worker.on_corrupt)
 
-    def _child(self, parent: Sample, key: str, index: int, result: ClipResult) -> Kept | Dropped | Failed:
+    def _child(self, parent: Sample, key: str, index: int, result: ClipResult, slack_seconds: float) -> Kept | Dropped | Failed:
         from shardprep.media.container import DecodeError
 
         if isinstance(result, DecodeError):
             dropped = {"no-key-frame-inside", "no-frames-inside"}
             return Dropped(result.reason, str(result)) if result.reason in dropped else Failed(result.reason, str(result))
         seconds = sum(end - start for start, end in result.intervals)
-        # A copied clip begins at a key frame, so it may be shorter than its scene.
-        if seconds < self.min_seconds and self.mode == "copy":
+        # A copied clip begins at a key frame, and one kept up to a damage ends there: both may be shorter than their scene.
+        if seconds < self.min_seconds - slack_seconds:
             return self._too_short(seconds)
         return Kept(self._sample(parent, key, index, result, seconds))
 

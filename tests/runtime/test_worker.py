@@ -40,6 +40,8 @@ def test_stages_are_opened_once_and_let_go_where_others_come() -> None:
     stages.get([Load(weights_name="c")], Worker(), Journal(None))
     assert OPENED == ["a on cpu", "b on cpu", "c on cpu"]
     assert len(stages.processes) == 1
+    stages.get([Load(weights_name="c")], Worker(on_corrupt="keep"), Journal(None))
+    assert len(OPENED) == 4
 
 
 @dataclass(frozen=True, kw_only=True)

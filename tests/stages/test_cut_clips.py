@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from shardprep.core.blob import read_blob
+from shardprep.core.frames import AllFrames, FramesWanted
 from shardprep.core.outcome import Dropped, Failed, Kept, Split
 from shardprep.core.plan import Available, check_pass
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Worker
 from shardprep.errors import RecipeError
 from shardprep.media.container import DecodeError
+from shardprep.media.decode import decode_frames
 from shardprep.media.probe import probe
 from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.detect_scenes import DetectScenes
@@ -94,6 +96,38 @@ def test_damage_fails_only_the_clips_that_it_touches() -> None:
     assert [type(outcome) for outcome in outcomes] == [Kept, Failed, Kept]
     assert outcomes[1].reason == "decode-error"
     assert "h264" in outcomes[1].detail
+
+
+def frames_shown(clip: Sample) -> list[int]:
+    seen: list[int] = []
+    watchers = {0: lambda frame: seen.append(videos.number_in(frame.image))}
+    decode_frames(clip.members["video"].blob, [FramesWanted(AllFrames())], watchers)
+    return seen
+
+
+@pytest.mark.parametrize("mode", ["exact", "copy"])
+def test_a_torn_video_is_kept_up_to_its_end_where_it_is_so_set(mode: str) -> None:
+    data = videos.numbered(96, container="matroska", key_every=12)
+    torn = sample_of(data[: len(data) * 7 // 10], "mkv").with_columns(
+        {"scenes.starts": [0.0, 1.0, 2.0, 3.0], "scenes.ends": [1.0, 2.0, 3.0, 4.0]}
+    )
+    with pytest.raises(DecodeError, match="ends at byte"):
+        cut(torn, mode=mode)
+    outcomes = [outcome for _, outcome in run_stage(CutClips(mode=mode, min_seconds=0.9), torn, Worker(on_corrupt="keep")).children]
+    assert [type(outcome) for outcome in outcomes] == [Kept, Kept, Dropped, Dropped]
+    assert frames_shown(outcomes[1].sample) == list(range(24, 48))
+    assert {outcome.reason for outcome in outcomes[2:]} <= {"too-short", "no-frames-inside", "no-key-frame-inside"}
+
+
+def test_a_damaged_video_is_kept_up_to_its_last_good_frame_where_it_is_so_set() -> None:
+    sample = sample_of(videos.damaged())
+    whole = run_stage(CutClips(), sample, Worker(on_corrupt="keep", threads=3)).children[0][1].sample
+    seen: list[int] = []
+    blob = sample.members["video"].blob
+    decode_frames(blob, [FramesWanted(AllFrames(), colour="none")], {0: lambda f: seen.append(f.index)}, on_corrupt="keep")
+    assert 0 < len(seen) < 96
+    assert whole.get("media.num_frames") == len(seen)
+    assert whole.get("clip.ends") == [pytest.approx(len(seen) / 24, abs=1e-3)]
 
 
 def test_settings_reach_the_encoder() -> None:
