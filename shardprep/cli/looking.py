@@ -45,19 +45,23 @@ def table(
     fate: Annotated[
         Fate | None, typer.Option("--fate", help="What became of samples instead of their columns: stage, reason, detail.")
     ] = None,
+    stats: Annotated[bool, typer.Option("--stats", help="A row per column: count, nulls, min, quantiles, max.")] = False,
     out: Out = None,
     form: Annotated[Format | None, typer.Option("--format", help="On standard output text, unless said otherwise.")] = None,
 ) -> None:
     """Show the columns of a set's samples: filter, sort, write as CSV, JSON lines or Parquet."""
     from shardprep.cli import tables
+    from shardprep.cli.stats import column_stats
     from shardprep.expressions.query import run_query
 
     found = tables.samples(url) if fate is None else tables.fates(url, fate.value)
     rows = run_query(found, where=where, order_by=sort, limit=limit)
     rows = tables.pick(tables.flatten(rows), columns.split(",") if columns else None)
+    if stats:
+        rows = column_stats(rows)
     form = form or _format_of(out)
     if out is None and form is Format.text:
-        tables.print_text(rows)
+        tables.print_text(rows, asked=columns is not None and not stats)
         return
     sink = io.BytesIO()
     tables.write(rows, form, sink)

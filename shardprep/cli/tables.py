@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from shardprep.cli.reporters import make_console
+from shardprep.cli.text_table import cell, lay_out
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError
-
-_NESTED_IN_TEXT = 60
-"""Characters that a list takes in a text table before it is cut."""
 
 
 def samples(url: str) -> pa.Table:
@@ -61,25 +60,15 @@ def write(table: pa.Table, form: str, sink: BinaryIO) -> None:
     elif form == "csv":
         pyarrow.csv.write_csv(_without_lists(table), sink)
     else:
-        for row in [table.column_names, *([_cell(value) for value in row.values()] for row in table.to_pylist())]:
+        for row in [table.column_names, *([cell(value) for value in row.values()] for row in table.to_pylist())]:
             sink.write("\t".join(row).encode() + b"\n")
 
 
-def print_text(table: pa.Table) -> None:
-    """Print the table for people."""
-    from rich import box
-    from rich.table import Table
-
-    from shardprep.cli.reporters import make_console
-
-    shown = Table(box=box.SIMPLE_HEAD)
-    for name in table.column_names:
-        # A key is there to be copied: it is never cut.
-        shown.add_column(name, no_wrap=name == "key", overflow="fold")
-    for row in table.to_pylist():
-        shown.add_row(*(_cell(value) for value in row.values()))
-    make_console().print(shown)
-    print(f"{table.num_rows} rows")
+def print_text(table: pa.Table, *, asked: bool, width: int | None = None) -> None:
+    """Print the table for people, as wide as the terminal (160 columns elsewhere); `asked`: its columns were chosen by name."""
+    rows, names = table.to_pylist(), table.column_names
+    for line in lay_out(rows, names, width or make_console().width, asked=asked):
+        print(line)
 
 
 def _without_lists(table: pa.Table) -> pa.Table:
@@ -88,14 +77,3 @@ def _without_lists(table: pa.Table) -> pa.Table:
             texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in table.column(place).to_pylist()]
             table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (list, dict)) else str(value)
-    # Control characters of a file's name would drive the terminal.
-    text = "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
-    return text if len(text) <= _NESTED_IN_TEXT or not isinstance(value, list) else f"{text[: _NESTED_IN_TEXT - 1]}…"

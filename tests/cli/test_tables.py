@@ -49,7 +49,7 @@ def test_formats(table: pa.Table) -> None:
 
 
 def test_nothing_drives_the_terminal(table: pa.Table, capsys: pytest.CaptureFixture[str]) -> None:
-    tables.print_text(table)
+    tables.print_text(table, asked=True)
     printed = capsys.readouterr().out
     assert "\x1b" not in printed
     assert "2 rows" in printed
@@ -57,5 +57,5 @@ def test_nothing_drives_the_terminal(table: pa.Table, capsys: pytest.CaptureFixt
 
 def test_a_key_is_never_cut(capsys: pytest.CaptureFixture[str]) -> None:
     key = "k" * 40 + "-0123456789ab"
-    tables.print_text(pa.table({"key": [key], **{f"scores.of_something_{n}": ["words " * 9] for n in range(9)}}))
+    tables.print_text(pa.table({"key": [key], **{f"scores.of_something_{n}": ["words " * 9] for n in range(9)}}), asked=True)
     assert key in capsys.readouterr().out
