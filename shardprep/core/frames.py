@@ -6,9 +6,15 @@ import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+_STAMP_SLACK_SECONDS = 0.0011
+# 23.98 is what many write for 24000/1001 = 23.976.
+_NTSC_SLACK = 0.005
 
 
 @dataclass(frozen=True)
@@ -173,16 +179,34 @@ def _runs(at: Runs, count: int) -> list[int]:
     return sorted({first + k for first in firsts for k in range(at.num_frames)})
 
 
+def frame_rate(fps: float) -> Fraction:
+    """Return the rate that a number means: 29.97 (and 23.976, 23.98, 59.94…) is NTSC's 30000/1001, as nobody films at 29.97."""
+    ntsc = Fraction(1000 * round(fps * 1.001), 1001)
+    is_ntsc = abs(fps - ntsc) < _NTSC_SLACK and abs(fps - round(fps)) > _NTSC_SLACK
+    if is_ntsc:
+        return ntsc
+    return Fraction(fps).limit_denominator(1001) if fps >= 1 else 1 / Fraction(1 / fps).limit_denominator(1001)
+
+
 def _per_second(at: PerSecond, seconds: Sequence[float]) -> list[int]:
-    num = int((seconds[-1] - seconds[0]) * at.fps + 1e-6) + 1
+    fps = float(frame_rate(at.fps))
+    span = seconds[-1] - seconds[0]
+    num = int((span + _slack(seconds)) * fps) + 1
     if at.max_frames is not None and num > at.max_frames:
-        span = seconds[-1] - seconds[0]
         times = [seconds[0] + span * k / max(1, at.max_frames - 1) for k in range(at.max_frames)]
     else:
-        times = [seconds[0] + k / at.fps for k in range(num)]
+        times = [seconds[0] + k / fps for k in range(num)]
     return [_shown_at(seconds, time) for time in times]
 
 
 def _shown_at(seconds: Sequence[float], time: float) -> int:
-    # Half a microsecond of slack: container time bases do not hold 1/fps exactly.
-    return max(0, bisect.bisect_right(seconds, time + 5e-7) - 1)
+    return max(0, bisect.bisect_right(seconds, time + _slack(seconds)) - 1)
+
+
+def _slack(seconds: Sequence[float]) -> float:
+    """Return how much later than asked for a frame may be stamped: the rounding of its time and of the first one's.
+
+    Matroska, FLV and ASF count whole milliseconds; with frames so short that this is much, it is a quarter of one.
+    """
+    usual = (seconds[-1] - seconds[0]) / max(1, len(seconds) - 1)
+    return min(_STAMP_SLACK_SECONDS, usual / 4) or 5e-7

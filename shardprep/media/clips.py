@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from shardprep.core.blob import Blob
+from shardprep.core.frames import frame_rate
 from shardprep.media.container import DecodeError
 from shardprep.media.timeline import Timeline
 
@@ -51,11 +52,14 @@ class Run:
 def runs_of(intervals: Intervals, timeline: Timeline) -> list[Run]:
     """Return the frames shown in each interval: start <= time < end; intervals without a frame are left out."""
     seconds = timeline.seconds
-    found = [
-        Run(bisect.bisect_left(seconds, start - _SLACK_SECONDS), bisect.bisect_left(seconds, end - _SLACK_SECONDS))
-        for start, end in intervals
-    ]
+    slack = max(_SLACK_SECONDS, float(_stamp_slack(timeline) * timeline.time_base))
+    found = [Run(bisect.bisect_left(seconds, start - slack), bisect.bisect_left(seconds, end - slack)) for start, end in intervals]
     return [run for run in found if run.first < run.stop]
+
+
+def _stamp_slack(timeline: Timeline) -> int:
+    """Return by how many ticks a frame may be stamped off its time: one, by rounding, but none where a tick is no small part of a frame."""
+    return 1 if timeline.pts[-1] - timeline.pts[0] >= 4 * (timeline.num_frames - 1) > 0 else 0
 
 
 def end_of_frame(index: int, timeline: Timeline) -> int:
@@ -75,7 +79,7 @@ def place_frames(runs: Sequence[Run], timeline: Timeline, fps: float | None) -> 
     """Return the frames of a clip and their time base: at their own times, or at `fps` each time the frame then shown."""
     if fps is None:
         return _own_times(runs, timeline), timeline.time_base
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = frame_rate(fps)
     return _even_times(runs, timeline, rate), 1 / rate
 
 
@@ -95,13 +99,14 @@ def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[Placed]:
 
 def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list[Placed]:
     placed: list[Placed] = []
+    slack = _stamp_slack(timeline)
     for run in runs:
         start = timeline.pts[run.first]
         span = (end_of_frame(run.stop - 1, timeline) - start) * timeline.time_base
         base = len(placed)
         for tick in range(max(1, round(span * rate))):
             # Rounded to the source's ticks: containers cannot hold 1/24 s exactly.
-            time = start + round(tick / rate / timeline.time_base)
+            time = start + round(tick / rate / timeline.time_base) + slack
             index = bisect.bisect_right(timeline.pts, time, run.first, run.stop) - 1
             placed.append(Placed(max(run.first, index), base + tick, 1))
     return placed

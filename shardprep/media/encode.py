@@ -12,6 +12,7 @@ from av.codec.context import Flags, ThreadType
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from shardprep.core.frames import frame_rate
 from shardprep.errors import RecipeError
 from shardprep.media.encoders import encoder_options, quiet_encoders
 from shardprep.media.shape import FrameShaper
@@ -140,4 +141,4 @@ def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: Enc
 
 def _rate(fps: float) -> Fraction:
     # An image, or a video of one frame, has no rate; the encoder wants one.
-    return Fraction(fps).limit_denominator(1001) if fps > 0 else Fraction(25)
+    return frame_rate(fps) if fps > 0 else Fraction(25)

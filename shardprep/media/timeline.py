@@ -27,6 +27,8 @@ OnCorrupt = Literal["fail", "keep"]
 _SEEKABLE = frozenset({"mov", "matroska"})
 # AVI stores no presentation times: ffmpeg guesses them in decoding order, wrongly where there are B-frames.
 _UNTIMED = frozenset({"avi"})
+# Their length is counted from 0, not from the first frame.
+_COUNTED_FROM_0 = frozenset({"asf"})
 # After so many packets without a key frame there is none, or the container does not mark them.
 _MAX_WAITING = 600
 
@@ -113,7 +115,7 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     return Timeline(
         pts=pts,
         time_base=Fraction(stream.time_base or Fraction(1, 90000)),
-        end_pts=end_of(stream, pts, packets[-1].duration),
+        end_pts=end_of(name, stream, pts, packets[-1].duration),
         keyframes=_key_frames(packets, pts) if is_timed else (),
         width=height if turned else width,
         height=width if turned else height,
@@ -136,13 +138,13 @@ def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int]) -> tuple[int,
     return tuple(sorted(index[packet.pts] for packet in packets if packet.is_key and packet.pts is not None))
 
 
-def end_of(stream: VideoStream, pts: Sequence[int], duration: int) -> int:
+def end_of(container: str, stream: VideoStream, pts: Sequence[int], duration: int) -> int:
     """Return when the last frame ends: the stream's own end where it is likely, else after the last frame's duration.
 
     ffmpeg fills in the duration of a packet from the decoding order, so with B-frames and a variable rate it belongs to another frame.
     """
     usual = duration or (round(1 / (stream.average_rate * stream.time_base)) if stream.average_rate and stream.time_base else 1)
-    if stream.duration:
+    if stream.duration and container not in _COUNTED_FROM_0:
         end = (stream.start_time or 0) + stream.duration
         if pts[-1] < end <= pts[-1] + 4 * usual:
             return end

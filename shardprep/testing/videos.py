@@ -154,12 +154,14 @@ def rotated(degrees: int) -> bytes:
     return encode((_marked(frame) for frame in draw([Shot(seconds=0.5, seed=12)])), rotation=degrees)
 
 
-def numbered(count: int, *, container: str = "mp4", codec: str = "libx264", key_every: int = 250, open_gop: bool = False) -> bytes:
+def numbered(
+    count: int, *, container: str = "mp4", codec: str = "libx264", key_every: int = 250, open_gop: bool = False, fps: float = 24
+) -> bytes:
     """Frames that show their index, for `number_in` to read; at most 256."""
     bits = (np.unpackbits(np.array([k], np.uint8)) * np.uint8(255) for k in range(count))
     frames = (np.repeat(np.broadcast_to(row[None, :, None], (48, 8, 3)), 8, axis=1) for row in bits)
     x264 = {"x264-params": "open-gop=1:bframes=3:b-adapt=0"} if open_gop else {"x264-params": "bframes=3:b-adapt=0"}
-    return encode(frames, container=container, codec=codec, key_every=key_every, options=x264 if codec == "libx264" else {})
+    return encode(frames, fps=fps, container=container, codec=codec, key_every=key_every, options=x264 if codec == "libx264" else {})
 
 
 def number_in(image: Image) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardprep.core.frames import AllFrames, Fractions, PerSecond, Runs, Stride, Times, crop_box, select_frames
+from shardprep.core.frames import AllFrames, Fractions, PerSecond, Runs, Stride, Times, crop_box, frame_rate, select_frames
 
 COUNTS = st.integers(1, 400)
 
@@ -36,6 +40,54 @@ def test_frames_per_second_go_by_time_not_by_index(start: float) -> None:
     assert select_frames(PerSecond(5.0), evenly(26, 25.0, start)) == [0, 5, 10, 15, 20, 25]
     uneven = [start, start + 0.1, start + 0.9, start + 1.0]
     assert select_frames(PerSecond(2.0), uneven) == [0, 1, 3]
+
+
+RATES = [24000 / 1001, 24.0, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0, 120.0]
+
+
+@pytest.mark.parametrize("ticks_per_second", [1000, 90_000, None])
+@pytest.mark.parametrize("rounded", [round, math.floor, math.ceil])
+@pytest.mark.parametrize("start", [0.0, 1.075, 1 / 3, 5.0007])
+@pytest.mark.parametrize("fps", RATES)
+def test_the_videos_own_rate_takes_every_frame_once(
+    fps: float, start: float, rounded: Callable[[float], int], ticks_per_second: int | None
+) -> None:
+    exact = [start + k / fps for k in range(300)]
+    stamps = [rounded(time * ticks_per_second) / ticks_per_second for time in exact] if ticks_per_second else exact
+    assert select_frames(PerSecond(fps), stamps) == list(range(300))
+    assert select_frames(Times(tuple(k / fps for k in range(300))), stamps) == list(range(300))
+    assert select_frames(PerSecond(fps / 2), stamps) == list(range(0, 300, 2))
+
+
+def test_a_time_well_before_a_frame_selects_the_one_before() -> None:
+    assert select_frames(Times((0.038, 0.04, 0.078)), evenly(5)) == [0, 1, 1]
+    # A millisecond is much at 1,000 frames per second.
+    assert select_frames(Times((0.0004, 0.0008, 0.001)), evenly(5, 1000.0)) == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        (29.97, Fraction(30000, 1001)),
+        (23.976, Fraction(24000, 1001)),
+        (23.98, Fraction(24000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (119.88, Fraction(120000, 1001)),
+        (30000 / 1001, Fraction(30000, 1001)),
+        (24, Fraction(24)),
+        (12.5, Fraction(25, 2)),
+        (29.5, Fraction(59, 2)),
+        (1 / 3, Fraction(1, 3)),
+        (0.0005, Fraction(1, 2000)),
+    ],
+)
+def test_a_rate_is_what_the_number_means(written: float, meant: Fraction) -> None:
+    assert frame_rate(written) == meant
+
+
+def test_ntsc_rates_stay_beside_their_frames_for_hours() -> None:
+    seconds = [k * 1001 / 30000 for k in range(30 * 3600 * 2)]
+    assert select_frames(PerSecond(29.97), seconds)[-1] == len(seconds) - 1
 
 
 def test_too_many_frames_per_second_are_spread_over_the_whole_video() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -18,7 +19,6 @@ from shardprep.media.cut import cut_exact
 from shardprep.media.decode import decode_frames
 from shardprep.media.encode import EncodeSettings
 from shardprep.media.probe import probe
-from shardprep.media.timeline import read_timeline
 from shardprep.testing import videos
 
 QUICK = EncodeSettings(preset="ultrafast")
@@ -28,6 +28,13 @@ def numbers_in(blob: Blob) -> list[int]:
     seen: list[int] = []
     decode_frames(blob, [FramesWanted(AllFrames())], {0: lambda frame: seen.append(videos.number_in(frame.image))})
     return seen
+
+
+def decoded_times(blob: Blob, fps: float = 24) -> list[float]:
+    """Return when each frame is shown, as PyAV alone decodes it, and when the last one ends."""
+    with av.open(blob.open()) as container:
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    return [*times, times[-1] + 1 / fps]
 
 
 def cut_one(data: bytes | Blob, *intervals: tuple[float, float], settings: EncodeSettings = QUICK) -> Clip:
@@ -40,14 +47,13 @@ def cut_one(data: bytes | Blob, *intervals: tuple[float, float], settings: Encod
 @pytest.mark.parametrize("key_every", [7, 250])
 def test_clips_hold_exactly_the_frames_of_their_intervals(container: str, key_every: int) -> None:
     blob = BytesBlob(videos.numbered(96, container=container, key_every=key_every))
-    timeline = read_timeline(blob)
-    times = (*timeline.seconds, timeline.end_seconds)
+    times = decoded_times(blob)
     bounds = [(0, 13), (13, 14), (40, 77), (90, 96)]
     clips = cut_exact(blob, [[(times[a], times[b])] for a, b in bounds], QUICK)
     for (a, b), clip in zip(bounds, clips, strict=True):
         assert isinstance(clip, Clip)
         assert numbers_in(clip.blob) == list(range(a, b))
-        assert clip.intervals == ((times[a], times[b]),)
+        assert clip.intervals == ((pytest.approx(times[a], abs=1e-9), pytest.approx(times[b], abs=1e-3)),)
 
 
 def test_an_avi_is_cut_by_counting() -> None:
@@ -78,6 +84,28 @@ def test_a_variable_rate_is_kept() -> None:
     expected = [time - 0.5 for time in videos.VARIABLE_TIMES if 0.5 <= time < 2.0]
     assert seconds == pytest.approx(expected, abs=1e-4)
     assert probe(clip.blob).seconds == pytest.approx(1.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("fps", [24.0, 30.0, 30000 / 1001, 60.0])
+def test_the_own_rate_of_a_matroska_takes_every_frame_once(fps: float) -> None:
+    data = videos.numbered(90, container="matroska", fps=fps)
+    clip = cut_one(data, (0, 100), settings=EncodeSettings(preset="ultrafast", fps=round(fps, 2)))
+    assert numbers_in(clip.blob) == list(range(90))
+    assert probe(clip.blob).fps == pytest.approx(fps, rel=1e-9)
+
+
+def test_a_third_of_a_second_is_a_bound_also_where_time_is_in_milliseconds() -> None:
+    data = videos.numbered(90, container="matroska", fps=30)
+    assert numbers_in(cut_one(data, (1 / 3, 2 / 3)).blob) == list(range(10, 20))
+    assert numbers_in(cut_one(data, (2 / 3, 4 / 3)).blob) == list(range(20, 40))
+
+
+def test_ntsc_rates_are_exact() -> None:
+    clip = cut_one(videos.numbered(96), (0, 4), settings=EncodeSettings(preset="ultrafast", fps=29.97))
+    with av.open(clip.blob.open()) as container:
+        assert container.streams.video[0].average_rate == Fraction(30000, 1001)
+        times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+    assert times == pytest.approx([k * 1001 / 30000 for k in range(120)], abs=1e-9)
 
 
 def test_a_rate_can_be_set() -> None:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from shardprep.core.frames import Frame
 from shardprep.core.stage import Stage
 from shardprep.errors import RecipeError
+from shardprep.media.decode import decode_frames
 from shardprep.stages.detect_scenes import DetectScenes
 from shardprep.testing import videos
 from tests.running import kept, run_stage, sample_of
@@ -106,6 +108,22 @@ def test_cuts_of_real_videos(name: str, shared: Path) -> None:
 
 def test_real_fades_are_found_by_the_fade_detector(shared: Path) -> None:
     assert len(scenes_of(shared / "videos" / "fades.mp4", DetectScenes(detector="threshold"))) > 1
+
+
+def test_the_last_scene_of_a_damaged_video_ends_with_its_last_good_frame() -> None:
+    sample, stage, seen = sample_of(videos.damaged()), DetectScenes(), []
+    watcher = stage.watch(sample)
+
+    def see(frame: Frame) -> None:
+        seen.append(frame.seconds)
+        watcher.see(frame)
+
+    decode_frames(sample.members["video"].blob, [stage.frames], {0: see}, on_corrupt="keep")
+    assert 1.5 < seen[-1] < 3
+    ends = kept(watcher.finish()).record["scenes"]["ends"]
+    assert ends[-1] == pytest.approx(seen[-1] + 1 / 24)
+    whole = kept(run_stage(stage, sample_of(videos.three_shots()))).record["scenes"]["ends"]
+    assert whole[-1] == pytest.approx(4)
 
 
 def test_a_late_start_stays_late(shared: Path) -> None:
