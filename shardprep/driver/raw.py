@@ -36,6 +36,8 @@ class RawState:
     entries: Mapping[str, Sequence[SourceEntry]]
     first_new: int
     """The number of the first shard name that was never used, these shards included."""
+    notes: tuple[str, ...]
+    """What a person should know of the source."""
     tar_indexes: TarIndexes
     """What the source's tars hold; `write_raw_info` keeps it for the next run."""
 
@@ -47,7 +49,8 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     was = read_info(store)
     known = read_assignment(store, was)
     tar_indexes = TarIndexes(store.at(SOURCE_TARS))
-    entries = as_they_were(list_source(recipe.source, (output.url,), tar_indexes), known)
+    notes: list[str] = []
+    entries = as_they_were(list_source(recipe.source, (output.url,), tar_indexes, notes.append), known)
     first_new = first_unused(known)
     assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes, first_new)
     first_new = max([first_new, *(int(shard) + 1 for shard in assigned)])
@@ -66,7 +69,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
-    return RawState(state, assigned, first_new, tar_indexes)
+    return RawState(state, assigned, first_new, tuple(notes), tar_indexes)
 
 
 def write_raw_info(raw: RawState) -> None:

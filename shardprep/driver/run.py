@@ -92,6 +92,8 @@ class _Run:
                 return
 
     def _source(self, raw: RawState) -> None:
+        for note in raw.notes:
+            self.reporter.message(note)
         write_raw_info(raw)
         self.states[RAW] = raw.state
         options = self.recipe.source.storage_options

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isqrt
+from typing import Literal
 
 from shardprep.shards.names import shard_name
 from shardprep.sources.entry import SourceEntry
+
+LEAST_SHARDS = 16
+ENOUGH_SAMPLES = 64
 
 Groups = dict[str, list[SourceEntry]]
 
 
 def assign_shards(
-    entries: Iterable[SourceEntry], known: Mapping[str, Sequence[str]], samples_per_shard: int, shard_bytes: int, first_new: int = 0
+    entries: Iterable[SourceEntry], known: Mapping[str, Sequence[str]], samples_per_shard: int | Literal["auto"], shard_bytes: int, first_new: int = 0
 ) -> dict[str, list[SourceEntry]]:
     """Return the entries of every shard, by shard name, each sorted by path.
 
     A key that `known` (shard: keys) lists stays in its shard; new ones go to new shards in the order of their paths, at
-    most so many samples and bytes in each, a larger one alone. Entries of a group go together, whatever their number: a
+    most so many samples and bytes in each, a larger one alone (`auto`: as `automatic_size` says of the new ones). Entries of a group go together, whatever their number: a
     new one joins the shard of its group, and a group that was spread over shards gathers in the first of them. Shards
     that lost all their sources are not returned. New shards are numbered from `first_new`, or above the known where these go
     beyond it: a name that was used once is not used again.
     """
     ordered = sorted(entries, key=lambda entry: (entry.path, entry.key))
     home = {key: shard for shard in sorted(known) for key in known[shard]}
-    shards: Groups = {}
+    shards: LEAST_SHARDS = 16
+ENOUGH_SAMPLES = 64
+
+Groups = {}
     new: list[list[SourceEntry]] = []
     for group in _together(ordered).values():
         homes = [home[entry.key] for entry in group if entry.key in home]
@@ -32,10 +40,20 @@ def assign_shards(
         else:
             new.append(group)
     number = max([first_new, *(int(shard) + 1 for shard in known)])
-    for filled in _fill(new, samples_per_shard, shard_bytes):
+    most = automatic_size(sum(map(len, new))) if samples_per_shard == "auto" else samples_per_shard
+    for filled in _fill(new, most, shard_bytes):
         shards[shard_name(number)] = filled
         number += 1
     return {shard: sorted(shards[shard], key=lambda entry: (entry.path, entry.key)) for shard in sorted(shards)}
+
+
+def automatic_size(num_samples: int) -> int:
+    """Return how many of so many new samples go into one shard.
+
+    At least 16 shards come of it where there are so many samples, so that there is work to share and progress to keep; 64
+    samples are enough for a shard, until there would be more shards than samples in each.
+    """
+    return min(max(1, num_samples // LEAST_SHARDS), max(ENOUGH_SAMPLES, isqrt(num_samples)))
 
 
 def _together(entries: Iterable[SourceEntry]) -> dict[tuple[bool, str], list[SourceEntry]]:

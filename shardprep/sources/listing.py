@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from shardprep.core.plan import nearest
@@ -17,13 +17,15 @@ from shardprep.sources.tars import list_tars
 from shardprep.sources.videos import list_videos
 
 
-def list_source(spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None) -> list[SourceEntry]:
+def list_source(
+    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+) -> list[SourceEntry]:
     """Return the entries of a source, sorted by path, keys unique; what is found below `exclude` (the output) is none of it.
 
-    `indexes` know tars that were read before.
+    `indexes` know tars and JSON files that were read before; `say` is told what a person should know.
     """
     if spec.videos is not None:
-        entries = list_videos(spec, exclude)
+        entries = list_videos(spec, exclude, indexes, say)
     elif spec.list is not None:
         entries = list_rows(spec)
     else:

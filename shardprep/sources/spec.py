@@ -33,11 +33,13 @@ class SourceSpec:
     root: str | None = None
     """The folder that a list's relative paths start from; by default the list's own."""
     captions: Literal["beside", "none"] = "beside"
-    """Whether `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption."""
+    """Whether `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption; the fields of the JSON become `meta.*`."""
+    images: bool = False
+    """Whether images in folders are samples too, of one frame; one beside a video of the same name never is."""
     group_by: str | None = None
     """`folder`, or a metadata column: sources with equal values stay in one shard."""
-    samples_per_shard: int = 64
-    """Most samples of a shard."""
+    samples_per_shard: int | Literal["auto"] = "auto"
+    """Most samples of a shard; auto: a 16th of the sources that come together, 64 at most, but of very many the root of their number."""
     shard_mib: int = 512
     """Most MiB of a shard; a larger video gets its own."""
     storage_options: Mapping[str, Any] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class SourceSpec:
         if pipes := [place for place in self.locations if place.lower().startswith("pipe:")]:
             raise RecipeError(f"source.{given[0]}: {pipes[0]!r} would start a shell, which shardprep never does; give the URL itself")
         for name in ("samples_per_shard", "shard_mib"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) != "auto" and getattr(self, name) < 1:
                 raise RecipeError(f"source.{name} is {getattr(self, name)}; expected 1 or more")
         self._check_columns()
 
@@ -71,6 +73,8 @@ class SourceSpec:
         misplaced = [name for name in _ONLY_LISTS if getattr(self, name) != getattr(type(self), name)] if self.list is None else []
         if self.videos is not None:
             misplaced += [name for name in ("text_column", "columns") if getattr(self, name) is not None]
+        if self.videos is None and self.images:
+            raise RecipeError("source.images is about folders; a list and tars say themselves what is a sample")
         if misplaced:
             raise RecipeError(f"source.{misplaced[0]} is about the columns of a list; this source has none")
         if self.videos is not None and self.group_by not in (None, FOLDER):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +24,8 @@ from shardprep.sources.places import public, split_url
 PICKLE_SUFFIXES = frozenset("pyd pkl pickle pth pt joblib dill".split())
 TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
+_DOCUMENTS = "documents.json.z"
+_FILES_AT_ONCE = 16
 _FORMAT = 2
 """Raised where a tar is read in another way, so that what was kept is not used."""
 
@@ -48,7 +52,10 @@ class TarSample:
 
 
 class TarIndexes:
-    """The samples of tars, kept in a folder beside the raw shards: of a tar whose size and version are the same nothing is read."""
+    """What was read of a source's tars and JSON files, kept in a folder beside the raw shards.
+
+    Of a file whose size and version are the same nothing is read again.
+    """
 
     def __init__(self, store: Store | None = None) -> None:
         """Without a store every tar is read."""
@@ -66,6 +73,29 @@ class TarIndexes:
             samples = list(read_tar(Store(folder, storage_options), base, file.size, name))
             self._new[kept] = zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode())
         return samples
+
+    def documents(self, files: Mapping[str, StoredFile], read: Callable[[str, StoredFile], Any]) -> dict[str, Any]:
+        """Return what `read` makes of each JSON file by URL: `{"document": …}`, which is kept, or `{"problem": …}`, which is not."""
+        if not files:
+            return {}
+        self._used.add(_DOCUMENTS)
+        before = self._read_documents()
+        names = {url: f"{printable(public(url))}|{file.size}|{file.version}" for url, file in files.items()}
+        new = [url for url in files if names[url] not in before]
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
+            now = dict(zip(new, threads.map(lambda url: read(url, files[url]), new), strict=True))
+        found = {url: now[url] if url in now else before[names[url]] for url in files}
+        kept = {names[url]: answer for url, answer in found.items() if "document" in answer}
+        if kept.keys() != before.keys():
+            self._new[_DOCUMENTS] = zlib.compress(json.dumps(kept).encode())
+        return found
+
+    def _read_documents(self) -> dict[str, Any]:
+        if self._store is not None and _DOCUMENTS in self._there:
+            with suppress(StoreError, zlib.error, ValueError, RecursionError):
+                documents = json.loads(zlib.decompress(self._store.read(_DOCUMENTS)))
+                return documents if isinstance(documents, dict) else {}
+        return {}
 
     def save(self) -> None:
         """Write what was read, and remove what no tar of the source needs any more."""

@@ -2,37 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from shardprep.core.sample import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from shardprep.errors import SourceError
+from shardprep.core.sample import IMAGE_SUFFIXES, RECORD_SUFFIX, VIDEO_SUFFIXES
+from shardprep.errors import ShardError, SourceError
 from shardprep.shards.local import ABSENT
-from shardprep.shards.store import StoredFile
-from shardprep.sources.captions import CAPTION_SUFFIXES
+from shardprep.shards.store import Store, StoredFile
+from shardprep.sources.captions import CAPTION_SUFFIXES, caption_of, read_object
+from shardprep.sources.columns import columns_of, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import UNREACHABLE, Files, find, stat_files
+from shardprep.sources.find import UNREACHABLE, Files, Found, find, stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import WEB, public, relative, scheme_of, suffix_of
+from shardprep.sources.places import WEB, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
+from shardprep.sources.tar_index import TarIndexes
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
-def list_videos(spec: SourceSpec, exclude: Sequence[str] = ()) -> list[SourceEntry]:
-    """Return an entry per video or image file; SourceError where there is none, or none of those that are named."""
+def list_videos(
+    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+) -> list[SourceEntry]:
+    """Return an entry per video, and per image where these are asked for; SourceError where there is none."""
     found = find(spec.locations, MEDIA_SUFFIXES, exclude, spec.storage_options)
     if found.files and found.files.keys() <= found.named and all(file.version == ABSENT for file in found.files.values()):
         raise SourceError(f"source {', '.join(spec.locations)!r}: there is no file {printable(public(min(found.files)))}; check the path")
-    if not any(suffix_of(url) in MEDIA_SUFFIXES for url in found.files):
-        known = ", ".join(sorted(MEDIA_SUFFIXES))
-        what = f"none of the {len(found.around)} files there is a video or an image" if found.around else "there are no files"
-        raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {what}; known suffixes are {known}")
-    around: Files = {}
-    if spec.captions == "beside":
-        # a web server is not asked for a neighbour of each file: most have none, and addresses hold queries
-        named = sorted(url for url in found.named if scheme_of(url) not in WEB)
-        around = {**stat_files((beside for url in named for beside in _beside(url)), spec.storage_options), **found.around}
-    return [file_entry(url, relative(public(url), found.root), file, around) for url, file in found.files.items()]
+    files = _without_companions(found, spec.images, say)
+    if not any(suffix_of(url) in MEDIA_SUFFIXES for url in files):
+        raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {_nothing(found)}")
+    if spec.captions != "beside":
+        return [file_entry(url, relative(public(url), found.root), file, {}) for url, file in files.items()]
+    # A web server is not asked for a neighbour of each file: most have none, and addresses hold queries.
+    named = sorted(url for url in found.named if scheme_of(url) not in WEB)
+    around = {**stat_files((beside for url in named for beside in _beside(url)), spec.storage_options), **found.around}
+    entries = [file_entry(url, relative(public(url), found.root), file, around) for url, file in files.items()]
+    return _with_documents(entries, around, spec, indexes or TarIndexes())
+
+
+def _without_companions(found: Found, with_images: bool, say: Callable[[str], None]) -> Files:
+    """Return the files that are samples: all but images nobody asked for, and images beside a video of the same name."""
+    videos = {_stem(url) for url in found.files if suffix_of(url) in VIDEO_SUFFIXES}
+    images = [url for url in found.files if suffix_of(url) in IMAGE_SUFFIXES and url not in found.named]
+    companions = [url for url in images if _stem(url) in videos]
+    others = [] if with_images else [url for url in images if _stem(url) not in videos]
+    if companions:
+        shown = printable(public(min(companions)))
+        say(f"source: {len(companions)} images beside a video of the same name were left alone, such as {shown}")
+    if others and videos:
+        say(f"source: {len(others)} images were left alone, such as {printable(public(min(others)))}; `images: true` makes samples of them")
+    left = {*companions, *others}
+    return {url: file for url, file in found.files.items() if url not in left}
+
+
+def _nothing(found: Found) -> str:
+    """Say why no file of a source is a sample."""
+    known = f"known suffixes are {', '.join(sorted(MEDIA_SUFFIXES))}"
+    num_images = sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files)
+    if num_images:
+        return f"there are {num_images} images and no videos; write `images: true` below source to make samples of images; {known}"
+    return f"{f'none of the {len(found.around)} files there is a video or an image' if found.around else 'there are no files'}; {known}"
+
+
+def _with_documents(
+    entries: list[SourceEntry], around: Mapping[str, StoredFile], spec: SourceSpec, indexes: TarIndexes
+) -> list[SourceEntry]:
+    """Return the entries with the fields of the JSON files beside them as metadata, and their texts as captions."""
+    files = {c.url: around[c.url] for entry in entries for c in entry.captions if c.suffix == RECORD_SUFFIX}
+    if not files:
+        return entries
+    found = indexes.documents(files, lambda url, file: _read_document(url, file, spec.storage_options))
+    answers: list[dict[str, Any]] = [next((found[c.url] for c in entry.captions if c.url in files), {}) for entry in entries]
+    metas = typed_columns([answer.get("document") or {} for answer in answers])
+    return [_with_document(entry, answer, meta) for entry, answer, meta in zip(entries, answers, metas, strict=True)]
+
+
+def _read_document(url: str, file: StoredFile, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
+    folder, name = split_url(url)
+    try:
+        document = read_object(Store(folder, storage_options).blob(name, 0, file.size), printable(url))
+    except (SourceError, ShardError) as error:
+        return {"problem": f"bad-json: {error}"}
+    except OSError as error:
+        return {"problem": f"unreadable: {printable(url)}: {error.strerror}"}
+    problem = shape_problem(document)
+    return {"problem": f"bad-json: {printable(url)}: {problem}; make it smaller"} if problem else {"document": document}
+
+
+def _with_document(entry: SourceEntry, answer: Mapping[str, Any], meta: Mapping[str, Any]) -> SourceEntry:
+    texts = tuple(caption for caption in entry.captions if caption.suffix != RECORD_SUFFIX)
+    text = None if texts else caption_of(answer.get("document") or {})
+    problem = entry.problem or answer.get("problem")
+    return replace(entry, captions=texts, columns=columns_of(text, meta), problem=problem)
 
 
 def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, StoredFile]) -> SourceEntry:
@@ -64,5 +126,8 @@ def find_problem(url: str, file: StoredFile) -> str | None:
 
 
 def _beside(url: str) -> list[str]:
-    stem = url.rpartition(".")[0]
-    return [f"{stem}.{suffix}" for suffix in CAPTION_SUFFIXES]
+    return [f"{_stem(url)}.{suffix}" for suffix in CAPTION_SUFFIXES]
+
+
+def _stem(url: str) -> str:
+    return url.rpartition(".")[0]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardprep.sources.assign import assign_shards
+from shardprep.sources.assign import assign_shards, automatic_size
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.keys import source_key
 
@@ -122,3 +123,29 @@ def test_a_large_group_has_a_shard_of_its_own() -> None:
 def test_the_name_of_the_last_shard_is_not_used_again_when_it_is_gone() -> None:
     assert list(assign_shards([entry(3, 1)], {"000000": [entry(1, 1).key]}, 1, 100, first_new=5)) == ["000005"]
     assert list(assign_shards([entry(3, 1)], {"000007": [entry(1, 1).key]}, 1, 100, first_new=5)) == ["000008"]
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "size", "num_shards"),
+    [(1, 1, 1), (16, 1, 16), (17, 1, 17), (31, 1, 31), (32, 2, 16), (100, 6, 17), (1024, 64, 16), (4096, 64, 64), (10**6, 1000, 1000)],
+)
+def test_the_automatic_size_of_shards(num_samples: int, size: int, num_shards: int) -> None:
+    assert automatic_size(num_samples) == size
+    assert -(-num_samples // size) == num_shards
+
+
+@given(st.integers(1, 10**8))
+def test_automatic_shards_are_many_enough_and_grow_with_the_set(num_samples: int) -> None:
+    size = automatic_size(num_samples)
+    assert size >= 1
+    assert -(-num_samples // size) >= min(16, num_samples)
+    assert size <= automatic_size(num_samples + 1)
+    assert size <= max(64, num_samples**0.5)
+
+
+@given(SOURCES, SOURCES)
+def test_automatic_sizes_deal_nothing_anew(before: dict[int, tuple[int, int | None]], after: dict[int, tuple[int, int | None]]) -> None:
+    known = keys(assign_shards(entries_of(before, grouped=False), {}, "auto", 10**9))
+    shards = keys(assign_shards(entries_of({**after, **before}, grouped=False), known, "auto", 10**9))
+    assert {shard: shards[shard] for shard in known} == known
+    assert len(known) >= min(16, len(before))

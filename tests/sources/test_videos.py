@@ -15,9 +15,12 @@ import pytest
 from shardprep.core.blob import read_blob
 from shardprep.core.sample import IMAGE_SUFFIXES, KEY_PATTERN, VIDEO_SUFFIXES
 from shardprep.errors import RecipeError, SourceError
+from shardprep.shards.store import Store
+from shardprep.sources import videos
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
+from shardprep.sources.tar_index import TarIndexes
 
 
 def put(root: Path, *names: str) -> None:
@@ -35,7 +38,8 @@ def test_every_known_suffix_in_any_case_and_nothing_else(tmp_path: Path) -> None
     put(
         tmp_path, *(f"{suffix}.{suffix}" for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES), "UPPER.MP4", "notes.txt", "x.json", "none", "a.tar"
     )
-    entries = list_source(SourceSpec(videos=str(tmp_path)))
+    assert set(paths(tmp_path)) == {f"{suffix}.{suffix}" for suffix in VIDEO_SUFFIXES} | {"UPPER.MP4"}
+    entries = list_source(SourceSpec(videos=str(tmp_path), images=True))
     assert {entry.path for entry in entries} == {f"{suffix}.{suffix}" for suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES} | {"UPPER.MP4"}
     assert set("mp4 mov mkv webm avi m4v ts m2ts mpg mpeg flv gif wmv".split()) <= {entry.members[0].suffix for entry in entries}
     upper = next(entry for entry in entries if entry.path == "UPPER.MP4")
@@ -45,7 +49,7 @@ def test_every_known_suffix_in_any_case_and_nothing_else(tmp_path: Path) -> None
 
 def test_entries_open_as_samples(tmp_path: Path) -> None:
     put(tmp_path, "sub/a.mp4", "b.PNG")
-    image, video = list_source(SourceSpec(videos=str(tmp_path)))
+    image, video = list_source(SourceSpec(videos=str(tmp_path), images=True))
     sample = open_entry(video)
     assert (sample.key, list(sample.members), sample.get("source.path")) == (video.key, ["video"], "sub/a.mp4")
     assert read_blob(sample.members["video"].blob) == b"bytes of 'sub/a.mp4'"
@@ -180,6 +184,73 @@ def test_captions_beside(tmp_path: Path) -> None:
     assert list_source(SourceSpec(videos=str(tmp_path / "a.mp4")))[0].captions == entries["a"].captions
     assert list_source(SourceSpec(videos=str(tmp_path / "*.mp4")))[0].captions == entries["a"].captions
     assert not any(entry.captions for entry in list_source(SourceSpec(videos=str(tmp_path), captions="none")))
+
+
+def test_images_beside_videos_are_left_alone_and_said_once(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "a.jpg", "a.webp", "x/b.mkv", "x/b.PNG", "y/b.png", "poster.jpg")
+    said: list[str] = []
+    entries = list_source(SourceSpec(videos=str(tmp_path)), say=said.append)
+    assert [entry.path for entry in entries] == ["a.mp4", "x/b.mkv"]
+    assert said == [
+        f"source: 3 images beside a video of the same name were left alone, such as {tmp_path}/a.jpg",
+        f"source: 2 images were left alone, such as {tmp_path}/poster.jpg; `images: true` makes samples of them",
+    ]
+    said.clear()
+    entries = list_source(SourceSpec(videos=str(tmp_path), images=True), say=said.append)
+    assert [entry.path for entry in entries] == ["a.mp4", "poster.jpg", "x/b.mkv", "y/b.png"]
+    assert len(said) == 1, "what is beside a video stays what it is"
+    assert paths(tmp_path / "{a,poster}.{mp4,jpg}") == ["a.jpg", "a.mp4", "poster.jpg", "poster.mp4"], "who names a file means it"
+
+
+def test_a_folder_of_images_alone_is_an_error_with_the_setting_for_it(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpg", "b.png")
+    for place in (tmp_path, tmp_path / "*.jpg"):
+        with pytest.raises(SourceError, match=r"there are [12] images and no videos; write `images: true` below source"):
+            paths(place)
+    assert paths(tmp_path, images=True) == ["a.jpg", "b.png"]
+
+
+def test_all_fields_of_a_json_beside_a_video_are_metadata(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    (tmp_path / "a.json").write_text('{"caption": "a cat", "views": 12, "tags": ["x"], "owner": {"na me": "Q"}}')
+    (tmp_path / "b.json").write_text('{"views": 1.5, "owner": {}}')
+    (tmp_path / "b.txt").write_text("from text")
+    (tmp_path / "c.json").write_text("[1]")
+    entries = {entry.path[0]: entry for entry in list_source(SourceSpec(videos=str(tmp_path)))}
+    samples = {name: open_entry(entries[name]) for name in "abd"}
+    assert samples["a"].record["meta"] == {"caption": "a cat", "views": 12.0, "tags": ["x"], "owner": {"na_me": "Q"}}
+    assert samples["a"].get("caption.text") == "a cat"
+    assert (samples["b"].record["meta"], samples["b"].get("caption.text")) == ({"views": 1.5}, "from text")
+    assert "meta" not in samples["d"].record
+    failure = entries["c"].failure
+    assert failure is not None
+    assert (failure.reason, "holds a JSON list" in failure.detail) == ("bad-json", True)
+    assert all("meta" not in entry.record for entry in list_source(SourceSpec(videos=str(tmp_path), captions="none")))
+
+
+def test_a_json_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "v/a.mp4", "v/b.mp4")
+    for name in "ab":
+        (tmp_path / "v" / f"{name}.json").write_text(f'{{"n": "{name}"}}')
+    read: list[str] = []
+    plain = videos.read_object
+    monkeypatch.setattr(videos, "read_object", lambda blob, what: (read.append(what), plain(blob, what))[1])
+    spec = SourceSpec(videos=str(tmp_path / "v"))
+
+    def listed() -> list[SourceEntry]:
+        read.clear()
+        indexes = TarIndexes(Store(str(tmp_path / "kept")))
+        entries = list_source(spec, (), indexes)
+        indexes.save()
+        return entries
+
+    first = listed()
+    assert len(read) == 2
+    assert (listed(), read) == (first, [])
+    os.utime(tmp_path / "v/b.json", ns=(1, 1))
+    (tmp_path / "v/b.json").write_text('{"n": "new"}')
+    assert [entry.record["meta"]["n"] for entry in listed()] == ["a", "new"]
+    assert [Path(name).name for name in read] == ["b.json"]
 
 
 def test_the_version_follows_the_file_and_its_caption(tmp_path: Path) -> None:
