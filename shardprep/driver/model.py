@@ -9,6 +9,9 @@ from typing import Literal, Protocol
 from shardprep.driver.failures import Failure
 from shardprep.executors.local import StopSignal
 
+VIDEO_MS = "video.milliseconds"
+"""Beside the counts of a shard: how many milliseconds of video its input samples hold."""
+
 StepKind = Literal["source", "pass", "select", "pack"]
 
 
@@ -127,7 +130,7 @@ class Reporter(Protocol):
         ...
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        """A shard was committed; counts are those of its ledger."""
+        """A shard was committed; counts are those of its ledger, and `VIDEO_MS` where it is known."""
         ...
 
     def step_done(self, summary: StepSummary) -> None:

@@ -12,7 +12,7 @@ from shardprep.core.plan import PlannedPass
 from shardprep.driver.budget import FailureBudget
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
-from shardprep.driver.model import Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
+from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import Packing
 from shardprep.driver.raw import RawState, raw_state, write_raw_info
 from shardprep.driver.run_log import RunLog
@@ -222,7 +222,8 @@ class _Run:
         texts = self.log.add(step, answer.shard, answer.errors) if isinstance(answer, ShardResult) else []
         for text in texts if self.options.debug else ():
             self.reporter.message(text)
-        self.reporter.shard_done(step, answer.shard, answer.committed.counts, answer.committed.seconds)
+        video = {VIDEO_MS: round(answer.video_seconds * 1000)} if isinstance(answer, ShardResult) and answer.video_seconds else {}
+        self.reporter.shard_done(step, answer.shard, {**answer.committed.counts, **video}, answer.committed.seconds)
         return answer.committed
 
     def _done(

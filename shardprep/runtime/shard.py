@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
+from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.outcome import Failed
@@ -56,8 +57,11 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
     todo = [item for item in items if item.origin not in reused]
     with ShardWriter(task, store, work) as writer:
         made = _results(run_stages(task.stages, processes, todo, work), task, digests)
+        video_seconds = 0.0
         for item in items:
-            writer.add(reused[item.origin] if item.origin in reused else next(made))
+            result = reused[item.origin] if item.origin in reused else next(made)
+            writer.add(result)
+            video_seconds += _seconds(item.sample.record) or sum(_seconds(out.row.record) for out in result.outgoing)
         # A generator that is asked once more runs what follows its last sample.
         assert next(made, None) is None, "more results than samples"
         _check_inputs(task)
@@ -69,7 +73,14 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
         worked_on=len(todo),
         seconds=dict(work.seconds),
         errors=tuple(work.errors),
+        video_seconds=video_seconds,
     )
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    """Return how long a sample's clip or video is, 0.0 where nothing says so yet."""
+    found = (record.get(group, {}).get("seconds") for group in ("clip", "media"))
+    return next((float(value) for value in found if isinstance(value, (int, float))), 0.0)
 
 
 def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:

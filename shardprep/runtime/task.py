@@ -103,5 +103,7 @@ class ShardResult:
     """Input samples that were worked on, not copied from an earlier ledger."""
     seconds: Mapping[str, float]
     """Wall seconds per stage, `decode` and `write` besides."""
+    video_seconds: float = 0.0
+    """How long the videos of its input samples are, as far as is known."""
     errors: tuple[StageError, ...] = ()
     """The first exceptions of stages that were not foreseen."""

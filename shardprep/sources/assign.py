@@ -16,22 +16,23 @@ Groups = dict[str, list[SourceEntry]]
 
 
 def assign_shards(
-    entries: Iterable[SourceEntry], known: Mapping[str, Sequence[str]], samples_per_shard: int | Literal["auto"], shard_bytes: int, first_new: int = 0
+    entries: Iterable[SourceEntry],
+    known: Mapping[str, Sequence[str]],
+    samples_per_shard: int | Literal["auto"],
+    shard_bytes: int,
+    first_new: int = 0,
 ) -> dict[str, list[SourceEntry]]:
     """Return the entries of every shard, by shard name, each sorted by path.
 
     A key that `known` (shard: keys) lists stays in its shard; new ones go to new shards in the order of their paths, at
-    most so many samples and bytes in each, a larger one alone (`auto`: as `automatic_size` says of the new ones). Entries of a group go together, whatever their number: a
-    new one joins the shard of its group, and a group that was spread over shards gathers in the first of them. Shards
-    that lost all their sources are not returned. New shards are numbered from `first_new`, or above the known where these go
-    beyond it: a name that was used once is not used again.
+    most so many samples (`auto`: as `automatic_size` says of the new ones) and bytes in each, a larger one alone. Entries of
+    a group go together, whatever their number: a new one joins the shard of its group, and a group that was spread over
+    shards gathers in the first of them. Shards that lost all their sources are not returned. New shards are numbered from
+    `first_new`, or above the known where these go beyond it: a name that was used once is not used again.
     """
     ordered = sorted(entries, key=lambda entry: (entry.path, entry.key))
     home = {key: shard for shard in sorted(known) for key in known[shard]}
-    shards: LEAST_SHARDS = 16
-ENOUGH_SAMPLES = 64
-
-Groups = {}
+    shards: Groups = {}
     new: list[list[SourceEntry]] = []
     for group in _together(ordered).values():
         homes = [home[entry.key] for entry in group if entry.key in home]

@@ -12,15 +12,19 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from shardprep.driver.model import RunOptions, StepSummary
+from shardprep.driver.model import VIDEO_MS, RunOptions, StepSummary
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.verify import verify
 from shardprep.errors import RunFailed
+from shardprep.recipe.model import Pass, Recipe
 from shardprep.shards.join import open_view
 from shardprep.shards.store import Store
+from shardprep.sources.spec import SourceSpec
+from shardprep.stages.probe_media import ProbeMedia
+from shardprep.stages.score_exposure import ScoreExposure
 from tests.driver.made import Made
-from tests.driver.outputs import digests
+from tests.driver.outputs import digests, make_sources
 from tests.driver.recipes import counted
 
 
@@ -32,12 +36,15 @@ class Told:
     shards: list[tuple[str, str]] = field(default_factory=list)
     done: list[StepSummary] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    video_ms: Counter[str] = field(default_factory=Counter)
 
     def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
         self.started.append((name, num_shards, num_samples))
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
         self.shards.append((name, shard))
+        if VIDEO_MS in counts:
+            self.video_ms[name] += counts[VIDEO_MS]
 
     def step_done(self, summary: StepSummary) -> None:
         self.done.append(summary)
@@ -64,6 +71,24 @@ def test_a_second_run_tells_of_no_shard(made: Made) -> None:
     assert [entry[:2] for entry in told.started] == [("raw", 0), ("numbers", 0), ("good", 0), ("features", 0)]
     assert told.shards == []
     assert [(step.samples_in, step.samples_out) for step in summary.steps] == [(10, 10), (10, 10), (10, 6), (6, 6), (6, 6)]
+
+
+def test_a_small_folder_is_several_shards_and_its_seconds_of_video_are_told(tmp_path: Path) -> None:
+    make_sources(tmp_path / "videos", range(5))
+    (tmp_path / "videos" / "v000.jpg").write_bytes(b"a poster")
+    told = Told()
+    clips = Pass(name="clips", stages=(ProbeMedia(),))
+    lights = Pass(name="lights", stages=(ScoreExposure(),))
+    run(
+        Recipe(name="r", source=SourceSpec(videos=str(tmp_path / "videos")), output=str(tmp_path / "out"), steps=(clips, lights)),
+        None,
+        told,
+    )
+    assert [(name, num_shards) for name, num_shards, _ in told.started] == [("raw", 5), ("clips", 5), ("lights", 5)]
+    assert told.messages == [f"source: 1 images beside a video of the same name were left alone, such as {tmp_path}/videos/v000.jpg"], (
+        "once in a run, not once for each step"
+    )
+    assert told.video_ms == {"clips": 1250, "lights": 1250}, "five of a quarter of a second each"
 
 
 def test_folders_are_listed_as_often_however_many_shards_they_hold(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

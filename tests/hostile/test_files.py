@@ -43,7 +43,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     make_links(place.source)
     # What lists of files and addresses would read if ffmpeg were let: it lies where the command runs.
     (place.work / "secret.bin").write_bytes(good())
-    recipe = place.recipe({"videos": str(place.source), "samples_per_shard": 8})
+    recipe = place.recipe({"videos": str(place.source), "samples_per_shard": 8, "images": True})
     before = place.around()
     said = place.shardprep("run", recipe, "--max-failed", "1000")
     after = place.around()
