@@ -12,7 +12,7 @@ import pyarrow as pa
 from shardprep.core.reads import Column, fold
 from shardprep.core.stage import ColumnType, ColumnTypes
 from shardprep.errors import RecipeError
-from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql
+from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, first_line, run_sql, shared
 from shardprep.expressions.syntax import parse_expression, parse_order, syntax_tree
 
 if TYPE_CHECKING:
@@ -49,13 +49,13 @@ def check_condition(expression: str, types: ColumnTypes) -> None:
 
     Of a column whose type only the source knows every type is tried: an error is one that all of them give.
     """
-    connection = connect(QueryLimits())
+    connection = shared(QueryLimits())
     _check(connection, f"expression {expression!r}", expression, parse_expression(connection, expression), types, is_condition=True)
 
 
 def check_order(order: str, types: ColumnTypes) -> None:
     """Raise RecipeError where an order such as `a.b DESC, c + d` cannot be computed from columns of these types."""
-    connection = connect(QueryLimits())
+    connection = shared(QueryLimits())
     paths = parse_order(connection, order)
     for part in syntax_tree(connection, f"SELECT 1 ORDER BY\n{order}")["modifiers"][0]["orders"]:
         _check(connection, f"order {order!r}", _text_of(connection, part["expression"]), paths, types, is_condition=False)

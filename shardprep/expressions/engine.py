@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -53,6 +54,12 @@ def connect(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
     for statement in _SESSION:
         connection.execute(statement)
     return connection
+
+
+@cache
+def shared(limits: QueryLimits) -> duckdb.DuckDBPyConnection:
+    """Return this process's database for these limits: making one takes longer than most queries, and a query leaves nothing in it."""
+    return connect(limits)
 
 
 def run_sql(connection: duckdb.DuckDBPyConnection, table: pa.Table, sql: str) -> pa.Table:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from shardprep.core.reads import Column, narrowed
 from shardprep.errors import RecipeError
-from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql
+from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql, shared
 from shardprep.expressions.syntax import parse_expression, parse_order
 from shardprep.expressions.tables import Path, by_types, project, resolve, table_of, unknown_column
 
@@ -21,12 +21,12 @@ _DEFAULT_LIMITS = QueryLimits()
 
 
 class Query:
-    """One SQL condition, parsed once; it keeps its database, so evaluating it many times is cheap. Pickles as its text."""
+    """One SQL condition, parsed once, so that evaluating it many times is cheap. Pickles as its text."""
 
     def __init__(self, expression: str, limits: QueryLimits = _DEFAULT_LIMITS) -> None:
         """Raise RecipeError where the text is not one expression over one row."""
         self.expression, self._limits = expression, limits
-        self._connection = connect(limits)
+        self._connection = shared(limits)
         self._paths = parse_expression(self._connection, expression)
 
     def __reduce__(self) -> tuple[type[Query], tuple[str, QueryLimits]]:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardprep.core.outcome import Dropped, Failed
-from shardprep.expressions.engine import QueryLimits, connect
+from shardprep.expressions.engine import QueryLimits, shared
 from shardprep.expressions.query import Query, run_query
 from shardprep.expressions.syntax import parse_order
 from shardprep.expressions.tables import Path, concat, project, resolve
@@ -116,7 +116,7 @@ class Selection:
         self._select = select
         self._query = Query(select.where)
         self._paths: Sequence[Path] = [column.path for column in self._query.reads]
-        self._order: Sequence[Path] = () if select.sort is None else parse_order(connect(QueryLimits()), select.sort)
+        self._order: Sequence[Path] = () if select.sort is None else parse_order(shared(QueryLimits()), select.sort)
 
     @property
     def columns(self) -> tuple[str, ...]:

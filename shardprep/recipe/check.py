@@ -187,7 +187,7 @@ def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> No
 def _check_select(select: Select, there: Available) -> None:
     # DuckDB is imported only where an expression is.
     from shardprep.expressions.condition import check_condition, check_order
-    from shardprep.expressions.engine import QueryLimits, connect
+    from shardprep.expressions.engine import QueryLimits, shared
     from shardprep.expressions.query import Query
     from shardprep.expressions.syntax import parse_order
 
@@ -198,6 +198,6 @@ def _check_select(select: Select, there: Available) -> None:
     _check_there(where, there, select.where)
     check_condition(select.where, types(where))
     if select.sort is not None:
-        order = [Column(path) for path in parse_order(connect(QueryLimits()), select.sort)]
+        order = [Column(path) for path in parse_order(shared(QueryLimits()), select.sort)]
         _check_there(order, there, select.sort)
         check_order(select.sort, types(order))

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from shardprep.expressions import engine, query
+from shardprep.expressions import query, syntax
 from shardprep.expressions.engine import QueryLimits
 from shardprep.gather.select import Candidates, CandidatesTask, Cut, Decisions, Selection, SelectTask, choose, find_candidates, select_shard
 from shardprep.gather.settings import Select
@@ -176,16 +176,18 @@ def run_select(folder: Path, clips: ShardSet, select: Select, order: Sequence[in
 
 
 def test_an_expression_is_parsed_once_for_all_shards(tmp_path: Path, clips: ShardSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A database for each shard would take longer than all the rest of a selection.
-    connected: list[None] = []
+    # To parse it for each shard, or to make a database, would take longer than all the rest of a selection.
+    parsed: list[str] = []
+    connected: list[QueryLimits] = []
 
-    def connect(limits: QueryLimits) -> Any:
-        connected.append(None)
-        return engine.connect(limits)
+    def parse_expression(connection: Any, expression: str) -> Any:
+        parsed.append(expression)
+        return syntax.parse_expression(connection, expression)
 
-    monkeypatch.setattr(query, "connect", connect)
+    monkeypatch.setattr(query, "parse_expression", parse_expression)
+    monkeypatch.setattr(query, "connect", connected.append)
     run_select(tmp_path / "good", clips, Select(where="scores.flow >= 8"))
-    assert (len(clips.info.shards), len(connected)) == (4, 1)
+    assert (len(clips.info.shards), parsed, connected) == (4, ["scores.flow >= 8"], [])
 
 
 def test_a_selection_holds_ledgers_and_no_tars(tmp_path: Path, clips: ShardSet) -> None:
