@@ -1,5 +1,8 @@
 """The errors a user can meet, as one tree: catch `ShardprepError` for all of them."""
 
+REPAIR = "Run the recipe again with --repair"
+"""The remedy for a damaged shard, in one place because many messages end with it."""
+
 
 class ShardprepError(Exception):
     """Something the user can mend. The message names the thing, what came, what was expected and the next step."""
@@ -23,6 +26,10 @@ class SourceError(ShardprepError):
 
 class ShardError(ShardprepError):
     """A tar or a ledger is damaged, hostile or does not belong to its set."""
+
+
+class Damaged(ShardError):
+    """A file that carries its digest was changed after it was written."""
 
 
 class IncompleteSet(ShardError):

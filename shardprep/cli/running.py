@@ -42,6 +42,7 @@ Workers = Annotated[str | None, typer.Option("--workers", help="Worker processes
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory per worker, such as 2GiB.")]
 MaxFailed = Annotated[str | None, typer.Option("--max-failed", help="Failures at which the run stops: 20, 0.01 or 1%.")]
 Reuse = Annotated[bool, typer.Option("--reuse/--no-reuse", help="Copy the outcomes of samples whose inputs and stages are unchanged.")]
+Repair = Annotated[bool, typer.Option("--repair", help="Read every byte first, and make damaged shards again.")]
 LogOption = Annotated[Log, typer.Option("--log", help="auto: a bar on a terminal, else a line per shard; json: an event per line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputArgument = Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run.")]
@@ -59,11 +60,12 @@ def run(
     memory: Memory = None,
     max_failed: MaxFailed = None,
     reuse: Reuse = True,
+    repair: Repair = False,
     log: LogOption = Log.auto,
 ) -> None:
     """Make what the recipe says and is not there yet."""
     wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
-    _run(wanted, log, reuse=reuse, retry=False)
+    _run(wanted, log, reuse=reuse, retry=False, repair=repair)
 
 
 def retry(
@@ -79,7 +81,7 @@ def retry(
 ) -> None:
     """Work again on the samples that failed, and make what is not there yet."""
     wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
-    _run(wanted, log, reuse=True, retry=True)
+    _run(wanted, log, reuse=True, retry=True, repair=False)
 
 
 def plan(
@@ -134,7 +136,7 @@ class _Wanted:
         return shlex.join(words)
 
 
-def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool) -> None:
+def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool) -> None:
     from shardprep.cli.summary import print_events, print_summary, raise_if_all_failed
     from shardprep.driver.model import RunOptions
     from shardprep.driver.run import run as run_recipe
@@ -142,7 +144,7 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool) -> None:
     recipe = wanted.load()
     with _reporter(log) as reporter, _stopping() as stop:
         _make_tiny_models(recipe, wanted.until, reporter)
-        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, debug=wants_debug())
+        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, debug=wants_debug())
         summary = run_recipe(recipe, options, reporter)
     if log is Log.json:
         print_events(summary, wanted.retry_command())

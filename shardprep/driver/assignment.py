@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shardprep.errors import ShardError, StoreError
+from shardprep.errors import Damaged, ShardError, StoreError
 from shardprep.shards.ledger import read_table
 from shardprep.shards.local import ABSENT
 from shardprep.shards.names import parse_ledger_name
@@ -33,10 +34,32 @@ def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]],
     """
     sink = io.BytesIO()
     pq.write_table(_table_of(entries).replace_schema_metadata({_FIRST_NEW: str(first_new)}), sink, compression="zstd")
-    name = f"{_PREFIX}{hashlib.sha256(sink.getbuffer()).hexdigest()[:12]}.parquet"
+    name = _name_of(sink.getvalue())
     if store.size(name) is None or store.read(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())
     return name
+
+
+def damage_of_assignment(store: Store, name: str) -> str | None:
+    """Say what is wrong with the file of this name; None where it is whole."""
+    if store.size(name) is None:
+        return "it is missing"
+    try:
+        _checked(store, name)
+    except Damaged as error:
+        return str(error)
+    return None
+
+
+def _checked(store: Store, name: str) -> bytes:
+    data = store.read(name)
+    if _name_of(data) != name:
+        raise Damaged("it was changed after it was written")
+    return data
+
+
+def _name_of(data: bytes) -> str:
+    return f"{_PREFIX}{hashlib.sha256(data).hexdigest()[:12]}.parquet"
 
 
 def remove_other_assignments(store: Store, name: str) -> None:
@@ -52,13 +75,10 @@ def read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
     there = [name for name in names if name.startswith(_PREFIX)]
     # Without set.json the only one there is it: no run was killed between writing the next and removing the last.
     if (noted := was.assignment if was else (there[0] if len(there) == 1 else None)) in names:
-        try:
-            with store.blob(str(noted)).open() as file:
-                table = pq.ParquetFile(file).read(use_threads=False)
-                return table.cast(_COLUMNS).replace_schema_metadata(table.schema.metadata)
-        except (pa.ArrowException, OSError, ValueError, StoreError):
-            # Damaged, or taken away by another run: the ledgers know as well.
-            pass
+        # Damaged, or taken away by another run: the ledgers know as well.
+        with suppress(pa.ArrowException, OSError, ValueError, StoreError, Damaged):
+            table = pq.ParquetFile(pa.BufferReader(_checked(store, str(noted)))).read(use_threads=False)
+            return table.cast(_COLUMNS).replace_schema_metadata(table.schema.metadata)
     rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
     return pa.Table.from_pylist(rows, _COLUMNS)
 

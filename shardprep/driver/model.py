@@ -27,6 +27,8 @@ class RunOptions:
     """Whether samples that failed are worked on again."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied."""
+    repair: bool = False
+    """Whether every byte of what is there is read first, and made again where it was damaged."""
     debug: bool = False
     """Whether the reporter is told the tracebacks of what stages raise, at once."""
     stop: StopSignal = field(default_factory=StopSignal)

@@ -19,7 +19,7 @@ from shardprep.gather.settings import Pack
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
 from shardprep.shards.names import LEDGERS, by_shard, ledger_name, parse_ledger_name
-from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info, write_info
+from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info_to_replace, write_info
 from shardprep.shards.store import Store
 
 
@@ -30,7 +30,7 @@ class Packing:
         self._options = recipe.settings.storage_options
         self._settings, self._parent = settings, parent
         self._store = Store(recipe.output, self._options).at(name)
-        self._was = read_info(self._store)
+        self._was = read_info_to_replace(self._store)
         check_kind(self._store, self._was, packs=True)
         identity = gather_identity(settings)
         self._info = SetInfo(

@@ -17,7 +17,7 @@ from shardprep.driver.assignment import (
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Recipe
 from shardprep.shards.names import SOURCE_TARS
-from shardprep.shards.set import SetInfo, ShardSet, read_info, write_info
+from shardprep.shards.set import SetInfo, ShardSet, read_info_to_replace, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.assign import assign_shards
 from shardprep.sources.entry import SourceEntry
@@ -46,7 +46,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     """List the source and compare it with `raw/`."""
     output = Store(recipe.output, recipe.settings.storage_options)
     store = output.at(RAW)
-    was = read_info(store)
+    was = read_info_to_replace(store)
     known = read_assignment(store, was)
     tar_indexes = TarIndexes(store.at(SOURCE_TARS))
     notes: list[str] = []

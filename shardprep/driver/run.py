@@ -15,6 +15,7 @@ from shardprep.driver.identity import random_models
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import Packing
 from shardprep.driver.raw import RawState, raw_state, write_raw_info
+from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
 from shardprep.errors import RunFailed, ShardprepError
@@ -95,6 +96,7 @@ class _Run:
         for note in raw.notes:
             self.reporter.message(note)
         write_raw_info(raw)
+        self._repair(raw.state)
         self.states[RAW] = raw.state
         options = self.recipe.source.storage_options
         witnesses = find_witnesses(entry for entries in raw.entries.values() for entry in entries)
@@ -162,8 +164,14 @@ class _Run:
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
         state = step_state(self.recipe, step, parent, self.options.retry)
         write_info(state.set.store, state.info)
+        self._repair(state)
         self.states[step.name] = state
         return state
+
+    def _repair(self, state: StepState) -> None:
+        if self.options.repair:
+            for line in mark_damaged(state):
+                self.reporter.message(f"damaged, made again: {line}")
 
     def _task(self, state: StepState, shard: str) -> ShardTask:
         todo = state.todo[shard]
@@ -181,7 +189,7 @@ class _Run:
             storage_options=self.recipe.settings.storage_options,
             earlier=todo.earlier,
             retry=todo.retry,
-            reuse=self.options.reuse,
+            reuse=self.options.reuse and todo.why != "damaged",
             redo_failed=self.options.retry,
         )
 

@@ -18,7 +18,7 @@ from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.join import Chain, chain_of
 from shardprep.shards.names import by_shard, parse_ledger_name
-from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info
+from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info_to_replace
 from shardprep.shards.store import Store
 
 
@@ -151,7 +151,7 @@ def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bo
     digests = {shard: parent.digests(shard) for shard in shards}
     inputs = {shard: input_of(shard, digests, sees_all=info.sees_all) for shard in shards}
     fingerprints = {shard: None if read is None else shard_fingerprint(info.step_fingerprint, read) for shard, read in inputs.items()}
-    was = read_info(store)
+    was = read_info_to_replace(store)
     check_kind(store, was, packs=False)
     state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints)
     state.refresh(retry)

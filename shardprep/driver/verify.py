@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from shardprep.errors import ShardError
+from shardprep.driver.assignment import damage_of_assignment
+from shardprep.errors import Damaged, ShardError
 from shardprep.gather.manifest import MANIFEST_FILE, read_manifest
 from shardprep.gather.outline import ROWS_SUFFIX
 from shardprep.gather.verify import verify_packed
 from shardprep.shards.names import LEDGERS, SET_FILE, parse_ledger_name
-from shardprep.shards.set import ShardSet, read_info
+from shardprep.shards.set import ShardSet, read_info, read_info_to_replace
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
 
@@ -17,10 +18,22 @@ from shardprep.shards.verify import Problem, verify_set
 def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
     """Yield what is wrong; nothing where all is well. ShardError where there is nothing of shardprep's."""
     for found in sets_below(url, storage_options):
-        info = read_info(Store(found, storage_options))
-        packed = info is not None and info.kind == "packed"
-        yield from verify_packed(found, storage_options) if packed else verify_set(found, storage_options)
+        try:
+            yield from _verify(found, storage_options)
+        except Damaged as error:
+            yield Problem(found, str(error), "The other sets are checked all the same")
     yield from _without_set_file(Store(url, storage_options))
+
+
+def _verify(url: str, storage_options: Mapping[str, object] | None) -> Iterator[Problem]:
+    store = Store(url, storage_options)
+    info = read_info(store)
+    if info is not None and info.kind == "packed":
+        yield from verify_packed(url, storage_options)
+        return
+    yield from verify_set(url, storage_options)
+    if info is not None and info.assignment is not None and (why := damage_of_assignment(store, info.assignment)):
+        yield Problem(f"{url}/{info.assignment}", why, "Run the recipe again: it is written anew")
 
 
 def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
@@ -73,5 +86,7 @@ def sets_below(url: str, storage_options: Mapping[str, object] | None = None) ->
     folders = sorted({file.name.split("/")[0] for file in store.walk() if file.name.count("/") == 1 and file.name.endswith(f"/{SET_FILE}")})
     if not folders:
         raise ShardError(f"{url} holds no shard set and is none: there is no {SET_FILE}. Name the output of a run, or one of its steps")
-    infos = {name: read_info(store.at(name)) for name in folders}
-    return [store.at(name).url for name in sorted(folders, key=lambda name: (len(infos[name].parents) if infos[name] else 0, name))]  # type: ignore[union-attr]  # tested in the same expression
+    # One that is damaged comes first, so that it is said before what builds on it.
+    infos = {name: read_info_to_replace(store.at(name)) for name in folders}
+    depths = {name: len(info.parents) if info else 0 for name, info in infos.items()}
+    return [store.at(name).url for name in sorted(folders, key=lambda name: (depths[name], name))]

@@ -58,10 +58,9 @@ def find_earlier(task: ShardTask, store: Store) -> Earlier:
         return Earlier()
     footers = {name: footer for name, footer in _footers(task, store).items() if footer.step_fingerprint == task.step_fingerprint}
     own = [name for name, footer in footers.items() if footer.fingerprint == task.fingerprint]
-    newest = max(own or footers, key=_retry, default=None)
-    if newest is None:
+    ledger = _newest(own or list(footers), store)
+    if ledger is None:
         return Earlier()
-    ledger = read_ledger(store.blob(newest), f"{store.url}/{newest}")
     children: dict[str, list[OutputRow]] = {}
     for row in ledger.outputs:
         children.setdefault(row.parent, []).append(row)
@@ -87,6 +86,14 @@ def _footers(task: ShardTask, store: Store) -> dict[str, Footer]:
             if footer.tar is None or store.size(footer.tar.name) == footer.tar.size:
                 found[name] = footer
     return found
+
+
+def _newest(names: list[str], store: Store) -> Ledger | None:
+    """Return the ledger with the highest number that can be read; its footer alone may have been whole."""
+    for name in sorted(names, key=_retry, reverse=True):
+        with suppress(ShardError), store.unless_gone(name):
+            return read_ledger(store.blob(name), f"{store.url}/{name}")
+    return None
 
 
 def _retry(name: str) -> int:

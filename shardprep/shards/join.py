@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from shardprep.core.blob import FileBlob
 from shardprep.core.sample import RECORD_SUFFIX, Member, Record, Sample, merge_records, role_of
-from shardprep.errors import ShardError
+from shardprep.errors import REPAIR, ShardError
 from shardprep.expressions.tables import concat
+from shardprep.shards.checked import CheckedBlob
 from shardprep.shards.columns import MEMBERS, join_tables, suffixes_of
 from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
 from shardprep.shards.lineage import Standing, stand
@@ -152,7 +153,7 @@ def read_chain(chain: Chain, storage_options: Mapping[str, object] | None = None
     """Join the ledgers of one shard by key; ShardError where one was made from another shard than the chain holds."""
     stores = [Store(at.tars or at.url, storage_options) for at in chain]
     return [
-        Sample(row.key, row.record, {role: _member(at, chain, stores) for role, at in row.members.items()})
+        Sample(row.key, row.record, {role: _member(row.key, at, chain, stores) for role, at in row.members.items()})
         for row in read_rows(chain, storage_options)
     ]
 
@@ -249,8 +250,7 @@ def _located(shard_set: ShardSet, committed: Committed) -> LedgerAt:
 def _check_digests(footer: Footer, at: LedgerAt, ancestors: Chain) -> None:
     if footer.digest != at.digest:
         raise ShardError(
-            f"{at.set}/{at.ledger} has the digest {footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made. "
-            "Delete it and run the recipe again"
+            f"{at.set}/{at.ledger} has the digest {footer.digest[:12]}, not {at.digest[:12]}; it was changed after it was made. {REPAIR}"
         )
     # By place: what a set is called may have changed since. A base builds on no other ledger of the chain.
     made_from = [ref.digest for ref in footer.inputs]
@@ -272,7 +272,7 @@ def _joined_row(row: OutputRow, footer: Footer, depth: int) -> JoinedRow:
         if placed.suffix == RECORD_SUFFIX:
             continue
         if footer.tar is None:
-            raise ShardError(f"shard {footer.shard}: {row.key} has members but the ledger names no tar; delete the ledger and run again")
+            raise ShardError(f"shard {footer.shard}: {row.key} has members but the ledger names no tar. {REPAIR}")
         members[role_of(placed.suffix)] = MemberAt(depth, footer.tar.name, placed)
     return JoinedRow(row.key, row.record, members)
 
@@ -281,8 +281,9 @@ def _merged(base: JoinedRow, added: JoinedRow) -> JoinedRow:
     return JoinedRow(base.key, merge_records(base.record, added.record), {**base.members, **added.members})
 
 
-def _member(at: MemberAt, chain: Chain, stores: Sequence[Store]) -> Member:
-    placed, copy = at.placed, chain[at.depth].tar_copy
+def _member(key: str, at: MemberAt, chain: Chain, stores: Sequence[Store]) -> Member:
+    placed, source = at.placed, chain[at.depth]
     place = placed.offset, placed.size
-    blob = FileBlob(copy, *place) if copy else stores[at.depth].blob(at.tar, *place)
-    return Member(placed.suffix, blob, placed.crc32, placed.sha256)
+    blob = FileBlob(source.tar_copy, *place) if source.tar_copy else stores[at.depth].blob(at.tar, *place)
+    checked = CheckedBlob(blob, placed.crc32, f"{source.set}/{at.tar}: {key}.{placed.suffix}")
+    return Member(placed.suffix, checked, placed.crc32, placed.sha256)

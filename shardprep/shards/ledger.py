@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from shardprep.core.blob import Blob, read_blob
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
 from shardprep.core.sample import Record
-from shardprep.errors import ShardError
+from shardprep.errors import REPAIR, ShardError
 from shardprep.shards.columns import is_plain, pick_leaves, record_columns
 from shardprep.shards.refusal import refusals
 from shardprep.shards.tar import Placed
@@ -27,6 +27,8 @@ _METADATA_KEY = b"shardprep"
 _CHECKSUM_KEY = b"shardprep.footer-sha256"
 _SEAL_KEY = b"shardprep.file-sha256"
 _UNSEALED = b"sha256 of this file as it is with these words in the place of it"
+# Thrift's compact protocol: the next field, a text, of 64 bytes. The words above are as long as a digest.
+_SEAL_HEAD = b"\x18\x40"
 _WORDS = {"fate": {"kept", "dropped", "failed"}, "role": {"input", "output"}}
 _PLACED = pa.struct(
     [("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32()), ("sha256", pa.string())]
@@ -266,21 +268,29 @@ def _sha256(data: bytes) -> bytes:
 
 def _sealed(data: bytes) -> bytes:
     """Return the file with its own sha256 in it, so that a reader notices a changed byte wherever it is."""
-    assert data.count(_UNSEALED) == 1, "the seal has one place in a ledger"
-    return data.replace(_UNSEALED, _sha256(data))
+    place = _place_of_seal(data, _UNSEALED)
+    assert place is not None, "the writer put the words there"
+    return data[:place] + _sha256(data) + data[place + len(_UNSEALED) :]
+
+
+def _place_of_seal(data: bytes, seal: bytes) -> int | None:
+    """Return where the seal stands: behind its name, and behind all that a record can bring in, which may hold the same words."""
+    found = data.rfind(_SEAL_KEY + _SEAL_HEAD + seal)
+    return None if found < 0 else found + len(_SEAL_KEY + _SEAL_HEAD)
 
 
 def _check_seal(data: bytes, metadata: Mapping[bytes, bytes] | None, name: str) -> None:
     seal = (metadata or {}).get(_SEAL_KEY)
     if seal is None:
         raise _no_ledger(name, "it lacks the metadata of one")
-    if len(seal) != len(_UNSEALED) or _sha256(data.replace(seal, _UNSEALED)) != seal:
+    place = _place_of_seal(data, seal)
+    if place is None or len(seal) != len(_UNSEALED) or _sha256(data[:place] + _UNSEALED + data[place + len(seal) :]) != seal:
         raise ShardError(_damaged(name, "a byte of it was changed after it was written"))
 
 
 def _damaged(name: str, error: Exception | str) -> str:
     words = " ".join(str(error).split())[:300]
-    return f"ledger {name} cannot be read ({words}). Delete it and run again: only its shard is made anew"
+    return f"ledger {name} cannot be read ({words}). {REPAIR}: only its shard is made anew"
 
 
 def _check_rows(table: pa.Table, name: str, expected: set[str]) -> None:
@@ -299,7 +309,7 @@ def _check_rows(table: pa.Table, name: str, expected: set[str]) -> None:
 
 
 def _no_ledger(name: str, what: str) -> ShardError:
-    return ShardError(f"{name} is Parquet but no ledger of shardprep ({what}). Delete it and run again: only its shard is made anew")
+    return ShardError(f"{name} is Parquet but no ledger of shardprep ({what}). {REPAIR}: only its shard is made anew")
 
 
 def _footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Footer:

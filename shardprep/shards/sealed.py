@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
-from shardprep.errors import ShardError
+from shardprep.errors import Damaged, ShardError
 from shardprep.shards.store import Store
 
 FORMAT_FIELD = "format"
@@ -22,7 +22,10 @@ def seal(values: Mapping[str, Any]) -> bytes:
 
 
 def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
-    """Return the values of a document without the seal's own fields; ShardError, which ends with `remedy`, where a byte was changed."""
+    """Return the values of a document without the seal's own fields; Damaged, which ends with `remedy`, where a byte was changed.
+
+    ShardError where it has another format.
+    """
     try:
         values = json.loads(data)
         if not isinstance(values, dict):
@@ -32,7 +35,7 @@ def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
         is_whole = said is not None and said == digest(values | {FORMAT_FIELD: version})
     except (ValueError, RecursionError) as error:
         raise _damaged(where, f"{type(error).__name__}: {error}", remedy) from error
-    if version != FORMAT_VERSION and (is_whole or said is None):
+    if version != FORMAT_VERSION and (is_whole or (said is None and isinstance(version, int))):
         raise ShardError(f"{where} has format {version}; this version of shardprep reads {FORMAT_VERSION}. Make the set again")
     # The digest covers what the bytes say; that they say it in these very bytes finds a changed space as well.
     if not is_whole or seal(values) != data:
@@ -41,7 +44,7 @@ def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
 
 
 def read_sealed(store: Store, name: str, remedy: str) -> dict[str, Any] | None:
-    """Return the values of a document, or None where there is none; ShardError where a byte of it was changed."""
+    """Return the values of a document, or None where there is none; raises what `unseal` does."""
     if store.size(name) is None:
         return None
     return unseal(store.read(name), f"{store.url}/{name}", remedy)
@@ -57,5 +60,5 @@ def create_sealed(store: Store, name: str, values: Mapping[str, Any]) -> bool:
     return store.create_bytes(name, seal(values))
 
 
-def _damaged(where: str, what: str, remedy: str) -> ShardError:
-    return ShardError(f"{where} cannot be read ({what[:300]}). {remedy}")
+def _damaged(where: str, what: str, remedy: str) -> Damaged:
+    return Damaged(f"{where} cannot be read ({what[:300]}). {remedy}")

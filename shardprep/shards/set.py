@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from shardprep.core.fingerprint import FORMAT_VERSION
-from shardprep.errors import ShardError
+from shardprep.errors import Damaged, ShardError
 from shardprep.shards.ledger import Footer, Ledger, read_footer, read_ledger
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, LedgerName, ledgers_by_shard, parse_ledger_name, shard_of
+from shardprep.shards.sealed import read_sealed, write_sealed
 from shardprep.shards.store import Store
+
+_LEDGERS = "ledgers"
+"""The one field of `digests.json`: what is known of each ledger, by file name."""
+_MEND = "Run the recipe again: it writes this file anew, and no shard is lost"
 
 SetKind = Literal["base", "sidecar", "packed"]
 
@@ -38,7 +41,6 @@ class SetInfo:
     """Only where samples came from a source: the beginning of the fingerprint that each shard is to have, in the order of `shards`."""
     sees_all: bool = False
     """Whether each shard was made from all shards of the parents (a limit, a draw) and not only from its own."""
-    format: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +155,7 @@ class ShardSet:
         saved = _load_digests(self.store) if DIGESTS_FILE in sizes else {}
         merged = {name: entry for name, entry in saved.items() if entry["ledger_bytes"] == sizes.get(name)} | noted
         if merged != saved:
-            self.store.replace_bytes(DIGESTS_FILE, json.dumps(merged, indent=0, sort_keys=True).encode())
+            write_sealed(self.store, DIGESTS_FILE, {_LEDGERS: merged})
 
     def current(self) -> dict[str, Committed]:
         """Return the ledgers of this set's own step by shard, whatever they were made from; for what may be read see `lineage`."""
@@ -240,31 +242,28 @@ class ShardSet:
 
 
 def read_info(store: Store) -> SetInfo | None:
-    """Read `set.json`, or return None where there is none."""
-    if store.size(SET_FILE) is None:
+    """Read `set.json`, or return None where there is none; Damaged where a byte of it was changed, ShardError for another format."""
+    values = read_sealed(store, SET_FILE, _MEND)
+    if values is None:
         return None
     try:
-        values = json.loads(store.read(SET_FILE))
-        version = values["format"]
-        info = (
-            SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as")})
-            if version == FORMAT_VERSION
-            else None
-        )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise ShardError(
-            f"{store.url}/{SET_FILE} cannot be read ({type(error).__name__}: {error}). Delete it and run the recipe again; no shard is lost"
-        ) from error
-    if info is None:
-        raise ShardError(f"{store.url} has format {version}; this version of shardprep reads {FORMAT_VERSION}")
-    return info
+        return SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as")})
+    except (KeyError, TypeError) as error:
+        raise ShardError(f"{store.url}/{SET_FILE} does not say what a set says ({error}). {_MEND}") from error
+
+
+def read_info_to_replace(store: Store) -> SetInfo | None:
+    """Return what `read_info` does for a run, which writes `set.json` anew: a damaged one counts as none."""
+    with suppress(Damaged):
+        return read_info(store)
+    return None
 
 
 def write_info(store: Store, info: SetInfo) -> bool:
     """Write `set.json` where it would change; return whether it did."""
-    if read_info(store) == info:
+    if read_info_to_replace(store) == info:
         return False
-    store.replace_bytes(SET_FILE, (json.dumps(asdict(info), indent=1, sort_keys=True) + "\n").encode())
+    write_sealed(store, SET_FILE, asdict(info))
     return True
 
 
@@ -292,10 +291,18 @@ def _read_digests(store: Store) -> dict[str, Committed]:
 def _load_digests(store: Store) -> dict[str, dict[str, Any]]:
     """Return the entries of `digests.json`; none where it is damaged, for it is only a cache of what the ledgers say."""
     try:
-        entries = json.loads(store.read(DIGESTS_FILE))
-    except (ValueError, RecursionError):
+        values = read_sealed(store, DIGESTS_FILE, "") or {}
+    except ShardError:
         return {}
     fields = {*Committed.__dataclass_fields__, "ledger_bytes"}
-    if not isinstance(entries, dict):
-        return {}
+    entries = values.get(_LEDGERS, {})
     return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.keys() == fields}
+
+
+def damage_of_digests(store: Store) -> str | None:
+    """Say what is wrong with `digests.json`; None where it is whole, or not there."""
+    try:
+        read_sealed(store, DIGESTS_FILE, "")
+    except ShardError as error:
+        return str(error).rstrip(". ")
+    return None

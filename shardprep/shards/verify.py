@@ -11,14 +11,14 @@ from zlib_ng import zlib_ng
 
 from shardprep.core.blob import Blob, read_blob
 from shardprep.core.sample import RECORD_SUFFIX
-from shardprep.errors import ShardprepError
+from shardprep.errors import REPAIR, ShardprepError
 from shardprep.shards.join import View, view_of
 from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
 from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.packed_record import unpack_record
 from shardprep.shards.refusal import refusals
-from shardprep.shards.set import Committed, ShardSet
+from shardprep.shards.set import Committed, ShardSet, damage_of_digests
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
 
@@ -37,8 +37,9 @@ class Problem:
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
-RUN_AGAIN = "Delete its ledger and run the recipe again"
+RUN_AGAIN = REPAIR
 _BRING_UP = "Run the recipe again"
+_REBUILT = "Run the recipe again: it is a cache, and read anew from the ledgers"
 
 
 def verify_set(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
@@ -49,6 +50,8 @@ def verify_set(url: str, storage_options: Mapping[str, object] | None = None) ->
         if why := standing.missing.get(shard) or standing.stale.get(shard):
             yield Problem(f"{url}/{shard}", why, _BRING_UP)
     yield from _same_shards(url, standing)
+    if why := damage_of_digests(shard_set.store):
+        yield Problem(f"{url}/{DIGESTS_FILE}", why, _REBUILT)
     yield from _unlisted(shard_set, standing.current)
     parent = None
     try:
@@ -144,7 +147,7 @@ def _says_the_same(record: Blob, row: OutputRow) -> bool:
 def _cached(where: str, committed: Committed, ledger: Ledger) -> Iterator[Problem]:
     """What `digests.json` says of a ledger is what its footer says."""
     if committed != Committed.from_footer(committed.ledger, ledger.footer):
-        yield Problem(where, f"{DIGESTS_FILE} says something else of it than its footer", f"Delete {DIGESTS_FILE}: it is only a cache")
+        yield Problem(where, f"{DIGESTS_FILE} says something else of it than its footer", _REBUILT)
 
 
 def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator[Problem]:
@@ -153,7 +156,7 @@ def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator
     is_source = not shard_set.info.parents
     for file in shard_set.store.walk():
         if file.name not in needed and not (is_source and file.name.startswith(f"{SOURCE_TARS}/")):
-            yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with verify --clean")
+            yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with shardprep clean")
 
 
 def _parent(standing: Standing, storage_options: Mapping[str, object] | None) -> View | None:

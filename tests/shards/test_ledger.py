@@ -287,7 +287,7 @@ def test_parquet_that_is_no_ledger(read: Any) -> None:
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1PAR1", b"not parquet at all", b"PAR1" + bytes(100) + b"PAR1"])
 def test_files_that_are_no_parquet(data: bytes) -> None:
     for read in (read_ledger, read_footer):
-        with pytest.raises(ShardError, match="x cannot be read .*Delete it and run again"):
+        with pytest.raises(ShardError, match="x cannot be read .*Run the recipe again with --repair"):
             read(BytesBlob(data), "x")
 
 
@@ -373,3 +373,20 @@ def test_a_part_of_the_columns_is_read(tmp_path: Path) -> None:
     assert set(table.column_names) == {"key", "scores", "meta", "source"}
     assert table.schema.field("scores").type == pa.struct([("flow", pa.float64())])
     assert table["meta"].to_pylist()[-3] == {"deep": {"er": {"est": "x"}}} or {"deep": {"er": {"est": "x"}}} in table["meta"].to_pylist()
+
+
+SEAL = "sha256 of this file as it is with these words in the place of it"
+
+
+@pytest.mark.parametrize("text", [SEAL, f"shardprep.file-sha256\x18\x40{SEAL}", f"shardprep.file-sha256{SEAL}" * 3])
+def test_a_caption_that_says_what_the_seal_says_is_a_caption(text: str) -> None:
+    row = OutputRow(key="a", parent="a", fate="kept", record={"caption": {"text": text}})
+    footer = Footer(step=text, shard="000000", fingerprint="f" * 64, step_fingerprint="s")
+    written = Ledger((InputRow(key="a", fate="kept", into=("a",), detail=text),), (row,), footer)
+    data = encode_ledger(written, {})
+    assert read_ledger(BytesBlob(data), "x") == written
+    for place in range(0, len(data), 7):
+        flipped = bytearray(data)
+        flipped[place] ^= 1
+        with pytest.raises(ShardError):
+            read_ledger(BytesBlob(bytes(flipped)), "x")

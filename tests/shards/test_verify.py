@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,7 +13,8 @@ import pytest
 from shardprep.shards.join import open_view
 from shardprep.shards.ledger import InputRow, Ledger, OutputRow, count_rows, encode_ledger, shard_digest
 from shardprep.shards.names import ledger_name
-from shardprep.shards.set import ShardSet
+from shardprep.shards.sealed import read_sealed, write_sealed
+from shardprep.shards.set import ShardSet, write_info
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 from shardprep.shards.verify import verify_ledger, verify_set
@@ -127,8 +127,8 @@ def test_a_missing_ledger_is_found(output: Path) -> None:
 
 
 def test_a_set_that_lists_fewer_shards_than_its_parent_is_found(output: Path) -> None:
-    path = output / "scores" / "set.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"shards": ["000000"]}))
+    store = Store(str(output / "scores"))
+    write_info(store, replace(ShardSet.open(store).info, shards=("000000",)))
     assert "000001: what it was made from has this shard, set.json does not list it" in problems(output / "scores")
 
 
@@ -231,9 +231,8 @@ def test_a_cache_that_says_something_else_is_found(output: Path) -> None:
     shard_set.current()
     shard_set.save_digests()
     assert problems(output / "scores") == []
-    path = output / "scores" / "digests.json"
-    known = json.loads(path.read_text())
-    for entry in known.values():
+    known = read_sealed(shard_set.store, "digests.json", "") or {}
+    for entry in known["ledgers"].values():
         entry["digest"] = "0" * 64
-    path.write_text(json.dumps(known))
+    write_sealed(shard_set.store, "digests.json", known)
     assert any("digests.json says something else of it than its footer" in what for what in problems(output / "scores"))
