@@ -119,7 +119,7 @@ class Frame:
     index: int
     seconds: float
     image: Any
-    """uint8 array [height, width, 3] or [height, width] for gray, upright; None where no pixels were wanted."""
+    """uint8 array [height, width, 3] or [height, width] for gray, upright, in square pixels; None where no pixels were wanted."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Frames:
     """The frames that one stage asked for of one sample."""
 
     images: Any
-    """uint8 array [num, height, width, 3] (or [num, height, width] for gray), upright."""
+    """uint8 array [num, height, width, 3] (or [num, height, width] for gray), upright, in square pixels."""
     indices: tuple[int, ...]
     """Indices in presentation order."""
     seconds: tuple[float, ...]
@@ -135,7 +135,7 @@ class Frames:
     num_frames: int
     """Number of frames of the whole video."""
     height: int
-    """Height of the upright source in pixels."""
+    """Height of the upright source in square pixels."""
     width: int
 
 

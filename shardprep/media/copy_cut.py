@@ -15,6 +15,7 @@ from shardprep.core.blob import Blob
 from shardprep.media.clips import Clip, ClipResult, Intervals, Run, end_of_frame, runs_of, true_intervals
 from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.encode import SoundTrack
+from shardprep.media.orientation import UPRIGHT
 from shardprep.media.scratch import Scratch, ScratchFile, muxing
 from shardprep.media.sound import cut_sound, sound_packets
 from shardprep.media.timeline import OnCorrupt, PacketTime, Timeline, decodable_packets, read_packets
@@ -35,6 +36,7 @@ def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False
     timeline, packets = read_packets(blob, on_corrupt=on_corrupt)
     if not timeline.is_timed:
         raise DecodeError("no-frame-times", f"{timeline.container} files do not say when frames are shown; use mode: exact")
+    _check_aspect(blob, timeline)
     index = {pts: i for i, pts in enumerate(timeline.pts)}
     plans = [_plan(intervals, timeline, packets, index) for intervals in clips]
     shown = [true_intervals([part.run for part in parts], timeline) for parts in plans]
@@ -42,6 +44,15 @@ def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False
     copied = _copy_all(blob, timeline, plans, sounds)
     missing = DecodeError("no-key-frame-inside", "no key frame lies inside the clip; mode: exact cuts anywhere")
     return [Clip(blob=copied[i][0], suffix=copied[i][1], intervals=shown[i]) if i in copied else missing for i in range(len(clips))]
+
+
+def _check_aspect(blob: Blob, timeline: Timeline) -> None:
+    """Raise DecodeError where only the source's container knows the pixel aspect and the clip's would lose it: PyAV gives Matroska none."""
+    with open_video(blob) as (_, stream):
+        stated, known = stream.sample_aspect_ratio or 1, stream.codec_context.sample_aspect_ratio or 1
+    if timeline.codec not in _MP4_CODECS and stated != known:
+        message = f"pixels of {stated.numerator}:{stated.denominator}, which a copy of {timeline.codec} cannot say; use mode: exact"
+        raise DecodeError("aspect-not-copied", message)
 
 
 @dataclass(frozen=True)
@@ -122,8 +133,10 @@ class _CopiedClip:
         self._file = stack.enter_context(ScratchFile())
         self._container = stack.enter_context(muxing(self._file, "mp4" if is_mp4 else "matroska"))
         self._stream = self._container.add_stream_from_template(stream, opaque=True)
-        if timeline.rotation:
-            self._stream.set_display_rotation(timeline.rotation)
+        if timeline.orientation != UPRIGHT:
+            self._stream.set_display_matrix(timeline.orientation.matrix)
+        if stream.sample_aspect_ratio:
+            self._stream.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio
         self._sound = SoundTrack(self._container, stack.enter_context(sound_packets(sound)))
         self._times = _clip_times(parts, timeline)
         self._shown = sorted(times.pts for times in self._times.values())

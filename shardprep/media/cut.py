@@ -5,7 +5,6 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from contextlib import ExitStack
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from shardprep.core.blob import Blob
@@ -65,7 +64,7 @@ class _Cutter:
         needed: list[int] = []
         position = -1
         with ExitStack() as stack, open_video(self._blob, threads=self._threads) as (container, stream):
-            uses = self._uses(pending, stream.codec_context.sample_aspect_ratio, stack)
+            uses = self._uses(pending, stack)
             needed = sorted(uses)
             try:
                 for decoded in Sweep(container, stream, self._timeline, self._on_corrupt).frames_at(needed):
@@ -77,23 +76,23 @@ class _Cutter:
             except DecodeError as error:
                 self._fail(needed[bisect.bisect_right(needed, position)], error)
 
-    def _uses(self, pending: Sequence[int], pixel_aspect: Fraction | None, stack: ExitStack) -> dict[int, list[tuple[_OpenClip, Placed]]]:
+    def _uses(self, pending: Sequence[int], stack: ExitStack) -> dict[int, list[tuple[_OpenClip, Placed]]]:
         """Return which frames go where."""
         uses: dict[int, list[tuple[_OpenClip, Placed]]] = {}
         for number in pending:
-            clip = self._open_clip(number, pixel_aspect, stack)
+            clip = self._open_clip(number, stack)
             for placed in clip.frames:
                 uses.setdefault(placed.index, []).append((clip, placed))
         return uses
 
-    def _open_clip(self, number: int, pixel_aspect: Fraction | None, stack: ExitStack) -> _OpenClip:
+    def _open_clip(self, number: int, stack: ExitStack) -> _OpenClip:
         frames, time_base = place_frames(self._runs[number], self._timeline, self._settings.fps)
         span = float((frames[-1].pts + frames[-1].duration) * time_base)
-        turned = self._timeline.rotation in (90, 270)
         timing = ClipTiming(
             time_base=time_base,
             fps=self._settings.fps or (self._timeline.fps if len(frames) > 1 else 0) or len(frames) / span,
-            pixel_aspect=1 / pixel_aspect if pixel_aspect and turned else pixel_aspect,
+            orientation=self._timeline.orientation,
+            pixel_aspect=self._timeline.pixel_aspect,
         )
         return _OpenClip(number, frames, self._settings, timing, self._sounds[number], stack.enter_context(ExitStack()))
 

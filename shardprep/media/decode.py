@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -47,12 +48,12 @@ def decode_frames(
     on_corrupt: OnCorrupt = "fail",
     max_pixels: int = MAX_PIXELS,
 ) -> DecodeResult:
-    """Decode one member once for the union of what `wanted` asks for; frames are upright.
+    """Decode one member once for the union of what `wanted` asks for; frames are upright, in square pixels.
 
     `watchers` maps the position of each `AllFrames` wish to its callback. Without such a wish decoding stops after the last
     frame that somebody wants, and skips to key frames on the way. A wish that selects no frame (a `Stride` that the video is
     too short for) gives `Frames` of length 0. `timeline` saves reading the packets again. `decoder="decord"` fetches
-    selected frames by index with decord; watchers are always served by PyAV.
+    selected frames in colour by index with decord; gray ones, whose luma decord does not show, and watchers are served by PyAV.
 
     Raises DecodeError at damage before the last wanted frame; with `on_corrupt="keep"` the video ends at the last good frame.
     """
@@ -63,10 +64,12 @@ def decode_frames(
     # Frame threads report damage some frames late; one thread tells the same last good frame every time.
     video = _Video(blob, 1 if on_corrupt == "keep" else threads, on_corrupt, max_pixels)
     fetched: dict[int, Frames] = {}
-    if decoder == "decord" and picks:
+    coloured = {i: wish for i, wish in picks.items() if wish.colour != "gray"}
+    if decoder == "decord" and coloured:
         from shardprep.media.decord import fetch_frames
 
-        fetched, picks = fetch_frames(blob, known, picks, threads), {}
+        fetched = fetch_frames(blob, known, coloured, threads)
+        picks = {i: wish for i, wish in picks.items() if i not in coloured}
     frames, num_decodes, known = _watch_and_pick(video, known, watched, picks)
     frames |= fetched
     return DecodeResult(frames=tuple(frames.get(i) for i in range(len(wanted))), num_decodes=num_decodes + bool(fetched), timeline=known)
@@ -74,11 +77,11 @@ def decode_frames(
 
 def estimate_bytes(timeline: Timeline, wanted: Sequence[FramesWanted]) -> int:
     """Return about how much memory decoding these wishes takes at its peak: the arrays, and the frames inside the decoder."""
-    native = timeline.height * timeline.width
+    native = math.prod(timeline.shown_size)
     total = native * 3 // 2 * 20  # up to 16 reference frames, and those on their way out
     for wish in wanted:
         channels = {"none": 0, "gray": 1}.get(wish.colour, 3)
-        height, width = target_size(wish.size, timeline.height, timeline.width)
+        height, width = target_size(wish.size, *timeline.shown_size)
         count = 1 if isinstance(wish.at, AllFrames) else len(select_frames(wish.at, timeline.seconds))
         total += channels * (native + count * height * width)
     return total
@@ -141,7 +144,7 @@ def _first_sweep(video: _Video, timeline: Timeline, watched: Watched, picks: Pic
 def _sweep_all(video: _Video, timeline: Timeline, watched: Watched, picks: Picks) -> tuple[dict[int, Frames], Timeline]:
     """Show every frame to the watchers; return what was picked by `timeline`, and the timeline as decoded."""
     gatherers = {i: _Gatherer(wish, timeline) for i, wish in picks.items()}
-    converter = PixelConverter()
+    converter = PixelConverter(timeline)
     with open_video(video.blob, threads=video.threads, max_pixels=video.max_pixels) as (container, stream):
         sweep = Sweep(container, stream, timeline, video.on_corrupt)
         for decoded in sweep.all_frames():
@@ -158,7 +161,7 @@ def _sweep_some(video: _Video, timeline: Timeline, picks: Picks) -> dict[int, Fr
     """Return the picked frames, decoding no more than needed; raise Irregular where they are not those of the timeline."""
     gatherers = {i: _Gatherer(wish, timeline) for i, wish in picks.items()}
     needed = sorted({index for gatherer in gatherers.values() for index in gatherer.indices})
-    converter = PixelConverter()
+    converter = PixelConverter(timeline)
     with open_video(video.blob, threads=video.threads, max_pixels=video.max_pixels) as (container, stream):
         for decoded in Sweep(container, stream, timeline, video.on_corrupt).frames_at(needed):
             pixels = converter.of(decoded.frame)
@@ -176,7 +179,7 @@ class _Gatherer:
         self._places: dict[int, list[int]] = {}
         for place, index in enumerate(self.indices):
             self._places.setdefault(index, []).append(place)
-        height, width = target_size(wish.size, timeline.height, timeline.width)
+        height, width = target_size(wish.size, *timeline.shown_size)
         depth = () if wish.colour == "gray" else (3,)
         self._images = None if wish.colour == "none" else np.empty((len(self.indices), height, width, *depth), np.uint8)
 
@@ -192,6 +195,6 @@ class _Gatherer:
             indices=self.indices,
             seconds=tuple(seconds[index] for index in self.indices),
             num_frames=self._timeline.num_frames,
-            height=self._timeline.height,
-            width=self._timeline.width,
+            height=self._timeline.shown_size[0],
+            width=self._timeline.shown_size[1],
         )

@@ -1,4 +1,4 @@
-"""Frames by index from decord: quick random access on plain 8-bit files, for those who set `decoder: decord`."""
+"""Frames in colour by index from decord: quick random access on plain 8-bit files, for those who set `decoder: decord`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shardprep.core.blob import Blob, read_blob
 from shardprep.core.frames import Frames, FramesWanted, select_frames
 from shardprep.errors import MissingExtra
 from shardprep.media.container import DecodeError
-from shardprep.media.resize import Image, resize, target_size
+from shardprep.media.resize import Image, resize, square, target_size
 from shardprep.media.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -42,27 +42,32 @@ def fetch_frames(blob: Blob, timeline: Timeline, picks: Mapping[int, FramesWante
 def _fetch(reader: decord.VideoReader, wish: FramesWanted, timeline: Timeline) -> Frames:
     indices = tuple(select_frames(wish.at, timeline.seconds))
     seconds = timeline.seconds
+    height, width = timeline.shown_size
     return Frames(
         images=None if wish.colour == "none" else _images(reader, indices, wish, timeline),
         indices=indices,
         seconds=tuple(seconds[index] for index in indices),
         num_frames=timeline.num_frames,
-        height=timeline.height,
-        width=timeline.width,
+        height=height,
+        width=width,
     )
 
 
 def _images(reader: decord.VideoReader, indices: Sequence[int], wish: FramesWanted, timeline: Timeline) -> Image:
-    """Return the frames at `indices`, which decord decodes as RGB and, from 0.6 on, turns upright itself."""
-    depth = () if wish.colour == "gray" else (3,)
-    images = np.empty((len(indices), *target_size(wish.size, timeline.height, timeline.width), *depth), np.uint8)
+    images = np.empty((len(indices), *target_size(wish.size, *timeline.shown_size), 3), np.uint8)
     for place, index in enumerate(indices):
-        images[place] = resize(_recoloured(reader[index].asnumpy(), wish.colour), wish.size)
+        shown = resize(square(_upright(reader[index].asnumpy(), timeline), timeline.pixel_aspect), wish.size)
+        images[place] = shown if wish.colour == "rgb" else cv2.cvtColor(shown, cv2.COLOR_RGB2BGR)
     return images
 
 
-def _recoloured(rgb: Image, colour: str) -> Image:
-    if colour == "rgb":
-        return rgb
-    code = cv2.COLOR_RGB2GRAY if colour == "gray" else cv2.COLOR_RGB2BGR
-    return np.asarray(cv2.cvtColor(rgb, code), dtype=np.uint8)
+def _upright(rgb: Image, timeline: Timeline) -> Image:
+    """Return the frame upright: decord turns it by the angle of the display matrix, and forgets the mirror; of mov and mp4 only."""
+    orientation = timeline.orientation
+    turned = (orientation.turns + 2 * orientation.is_mirrored) % 4 if timeline.container == "mov" else 0
+    upright = orientation.upright(np.rot90(rgb, -turned)) if turned != orientation.turns or orientation.is_mirrored else rgb
+    expected = (timeline.height, timeline.width, 3)
+    if upright.shape != expected:
+        # Of pictures narrower than 64 px it takes the padding for a fourth channel.
+        raise DecodeError("decode-error", f"decord shows frames of shape {upright.shape}, expected {expected}; use decoder: pyav")
+    return upright

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from shardprep.core.frames import frame_rate
 from shardprep.errors import RecipeError
 from shardprep.media.encoders import encoder_options, quiet_encoders
+from shardprep.media.orientation import UPRIGHT, Orientation
 from shardprep.media.shape import FrameShaper
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class EncodeSettings:
     """Frames per second of the clips; None keeps every frame at its own time."""
     short_side_px: int | None = None
     """The short side is scaled down to this; None keeps the size."""
+    square_pixels: bool = True
+    """Whether frames whose pixels are not square are scaled until they are; else the clip's header says their aspect."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, as AAC."""
     threads: int = 1
@@ -50,8 +53,10 @@ class ClipTiming:
     time_base: Fraction
     fps: float
     """Average frames per second, for the encoder's rate control and what headers say."""
-    pixel_aspect: Fraction | None = None
-    """Width of a pixel over its height in the upright picture; None where they are square or nobody said."""
+    orientation: Orientation = UPRIGHT
+    """How the frames are turned and mirrored to stand upright."""
+    pixel_aspect: Fraction = Fraction(1)
+    """Width of a pixel over its height in the upright picture."""
 
 
 class ClipEncoder:
@@ -66,7 +71,8 @@ class ClipEncoder:
         sound: Iterator[Packet[Any]] | None,
     ) -> None:
         self.container, self._timing = container, timing
-        self._shaper = FrameShaper(first, settings.short_side_px)
+        aspect = timing.pixel_aspect if settings.square_pixels else Fraction(1)
+        self._shaper = FrameShaper(first, timing.orientation, aspect, settings.short_side_px)
         self._stream = _video_stream(container, self._shaper, settings, timing)
         self._sound = SoundTrack(container, sound)
         self._durations: dict[int, int] = {}
@@ -129,7 +135,7 @@ def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: Enc
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = shaper.width, shaper.height, "yuv420p"
     context.time_base = timing.time_base
-    if timing.pixel_aspect:
+    if not settings.square_pixels:
         context.sample_aspect_ratio = timing.pixel_aspect
     context.options = encoder_options(settings.encoder, settings.crf, settings.preset)
     context.thread_count, context.thread_type = settings.threads, ThreadType.FRAME

@@ -1,4 +1,4 @@
-"""From a decoded frame to the upright pixels that stages asked for, each conversion made once per frame."""
+"""From a decoded frame to the upright, square pixels that stages asked for, each conversion made once per frame."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from shardprep.core.frames import FramesWanted, Native, Size
-from shardprep.media.resize import Image, resize
+from shardprep.media.resize import Image, resize, square
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+
+    from shardprep.media.timeline import Timeline
 
 Colour = Literal["rgb", "bgr", "gray"]
 _FORMATS: dict[str, str] = {"rgb": "rgb24", "bgr": "bgr24", "gray": "gray"}
@@ -38,9 +40,10 @@ class FramePixels:
 
 
 class PixelConverter:
-    """Turns frames of one video into upright arrays; frames that change size in mid-stream are brought to the first one's."""
+    """Turns frames of one video into upright arrays of square pixels; those that change size in mid-stream get the first one's."""
 
-    def __init__(self, threads: int = 1) -> None:
+    def __init__(self, timeline: Timeline, threads: int = 1) -> None:
+        self._orientation, self._pixel_aspect = timeline.orientation, timeline.pixel_aspect
         self._reformatters: dict[str, VideoReformatter] = {}
         self._size: tuple[int, int] | None = None
         self._threads = threads
@@ -50,16 +53,10 @@ class PixelConverter:
         return FramePixels(self, frame)
 
     def convert(self, frame: VideoFrame, colour: Colour) -> Image:
-        """Return uint8 pixels of the upright frame, full range; equal to OpenCV's decoding for 8-bit video."""
+        """Return uint8 pixels of the frame as it is shown, full range; equal to OpenCV's decoding for 8-bit video."""
         self._size = self._size or (frame.width, frame.height)
         width, height = self._size
         # swscale keeps its tables in the reformatter; a new one per frame costs more than the conversion of a small frame
         reformatter = self._reformatters.setdefault(colour, VideoReformatter())
         converted = reformatter.reformat(frame, width, height, _FORMATS[colour], threads=self._threads)
-        return upright(np.asarray(converted.to_ndarray(), dtype=np.uint8), frame.rotation)
-
-
-def upright(image: Image, rotation: float) -> Image:
-    """Return the image turned counter-clockwise by the display matrix's angle, in quarter turns."""
-    turns = round(rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        return square(self._orientation.upright(np.asarray(converted.to_ndarray(), dtype=np.uint8)), self._pixel_aspect)

@@ -44,6 +44,8 @@ class MediaFacts:
     pixel_format: str
     rotation: int
     """Degrees that the stored frames are turned counter-clockwise to stand upright: 0, 90, 180, 270."""
+    is_mirrored: bool
+    """Whether the stored frames are mirrored left to right before they are turned."""
     aspect: float
     """Width over height as shown, with non-square pixels taken into account."""
     colour_range: str
@@ -68,9 +70,7 @@ def probe(blob: Blob, timeline: Timeline | None = None) -> MediaFacts:
     timeline = timeline or read_timeline(blob)
     with open_video(blob) as (container, stream):
         frame = _first_frame(container, stream)
-        sample_aspect = float(stream.codec_context.sample_aspect_ratio or 1)
         num_audio_streams = len(container.streams.audio)
-    shown = sample_aspect if timeline.rotation in (0, 180) else 1 / sample_aspect
     seconds = float((timeline.end_pts - timeline.pts[0]) * timeline.time_base)
     return MediaFacts(
         width=timeline.width,
@@ -83,8 +83,9 @@ def probe(blob: Blob, timeline: Timeline | None = None) -> MediaFacts:
         container=timeline.container,
         codec=timeline.codec,
         pixel_format=frame.format.name,
-        rotation=timeline.rotation,
-        aspect=shown * timeline.width / timeline.height,
+        rotation=timeline.orientation.degrees,
+        is_mirrored=timeline.orientation.is_mirrored,
+        aspect=float(timeline.pixel_aspect) * timeline.width / timeline.height,
         colour_range="full" if is_full_range(frame) else "limited",
         is_hdr=int(frame.color_trc) in _HDR_TRANSFERS,
         num_audio_streams=num_audio_streams,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,21 @@ def target_size(size: Size, height: int, width: int) -> tuple[int, int]:
             # scenedetect 0.7.2, scene_manager.compute_downscale_factor and _decode_thread
             factor = max(height, width) / float(size.px)
             return (height, width) if factor <= 1 else (max(1, round(height / factor)), max(1, round(width / factor)))
+
+
+def square_size(height: int, width: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """Return (height, width) of a picture in square pixels: the side that is too short grows, so that no detail is lost."""
+    if pixel_aspect >= 1:
+        return height, round(width * pixel_aspect)
+    return round(height / pixel_aspect), width
+
+
+def square(image: Image, pixel_aspect: Fraction) -> Image:
+    """Return a picture in square pixels, by cubic interpolation; the image itself where they are square."""
+    height, width = square_size(image.shape[0], image.shape[1], pixel_aspect)
+    if (height, width) == image.shape[:2]:
+        return image
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
 
 
 def resize(image: Image, size: Size) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from shardprep.media.container import DecodeError
+from shardprep.media.orientation import UPRIGHT, Orientation
 from shardprep.media.probe import is_full_range
+from shardprep.media.resize import square_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,18 +21,21 @@ if TYPE_CHECKING:
 class FrameShaper:
     """Shapes the frames of one video; a frame that is right already passes through uncopied.
 
-    Rotation is baked in. An odd side loses one row or column where nothing is scaled. The matrix, primaries and transfer of
+    Turns and mirrors are baked in, and pixels of an aspect made square: the side that is too short grows. An odd side
+    loses one row or column where nothing is scaled. The matrix, primaries and transfer of
     the source are kept (HDR stays HDR, in 8 bits); full range becomes limited; RGB becomes BT.709.
     """
 
-    def __init__(self, first: VideoFrame, short_side_px: int | None) -> None:
-        self.turns = round(first.rotation / 90) % 4
-        width, height = _scaled(first.width, first.height, short_side_px)
+    def __init__(self, first: VideoFrame, orientation: Orientation, pixel_aspect: Fraction, short_side_px: int | None) -> None:
+        """`pixel_aspect` is of the upright picture."""
+        self._orientation = orientation
+        stored_aspect = 1 / pixel_aspect if orientation.is_sideways else pixel_aspect
+        width, height = _scaled(first.width, first.height, stored_aspect, short_side_px)
         self._stored = (width, height)
         even = (width // 2 * 2, height // 2 * 2)
         if not all(even):
             raise DecodeError("too-small", f"frames of {first.width}x{first.height} pixels; h264 in 4:2:0 needs at least 2x2")
-        self.width, self.height = even if self.turns % 2 == 0 else even[::-1]
+        self.width, self.height = even[::-1] if orientation.is_sideways else even
         self._reformatter = VideoReformatter()
         self._is_rgb = first.format.is_rgb or first.format.name.startswith("gbr")
         self.colorspace = int(Colorspace.ITU709) if self._is_rgb else int(first.colorspace)
@@ -53,23 +59,25 @@ class FrameShaper:
                 interpolation=Interpolation.BICUBIC,
                 threads=1,
             )
-        if self.turns or width % 2 or height % 2:
-            frame = _turned_and_cropped(frame, self.turns)
+        if self._orientation != UPRIGHT or width % 2 or height % 2:
+            frame = _turned_and_cropped(frame, self._orientation)
         return frame
 
 
-def _scaled(width: int, height: int, short_side_px: int | None) -> tuple[int, int]:
-    """Return the size after scaling to a short side: even sides, never up."""
+def _scaled(width: int, height: int, pixel_aspect: Fraction, short_side_px: int | None) -> tuple[int, int]:
+    """Return the size in square pixels, scaled to a short side: never up, and even sides where anything is scaled."""
+    if pixel_aspect != 1:
+        height, width = (max(2, round(side / 2) * 2) for side in square_size(height, width, pixel_aspect))
     if short_side_px is None or min(width, height) <= short_side_px:
         return width, height
     scale = short_side_px / min(width, height)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
-def _turned_and_cropped(frame: VideoFrame, turns: int) -> VideoFrame:
+def _turned_and_cropped(frame: VideoFrame, orientation: Orientation) -> VideoFrame:
     width, height = frame.width // 2 * 2, frame.height // 2 * 2
     crops = [(height, width), (height // 2, width // 2), (height // 2, width // 2)]
-    planes = [np.rot90(_plane(frame, i)[:h, :w], turns) for i, (h, w) in enumerate(crops)]
+    planes = [orientation.upright(_plane(frame, i)[:h, :w]) for i, (h, w) in enumerate(crops)]
     out_height, out_width = planes[0].shape
     packed = np.concatenate([np.ascontiguousarray(plane).reshape(-1) for plane in planes])
     return VideoFrame.from_ndarray(packed.reshape(out_height * 3 // 2, out_width), format="yuv420p")

@@ -12,6 +12,8 @@ import av.error
 
 from shardprep.core.blob import Blob
 from shardprep.media.container import MAX_PIXELS, DecodeError, decoder_words, open_container, open_video
+from shardprep.media.orientation import UPRIGHT, Orientation, orientation_of
+from shardprep.media.resize import square_size
 from shardprep.media.whole_file import announced_seconds, missing_end
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ _SEEKABLE = frozenset({"mov", "matroska"})
 _UNTIMED = frozenset({"avi"})
 # Their length is counted from 0, not from the first frame.
 _COUNTED_FROM_0 = frozenset({"asf"})
+# Real pixels are 4:3 or 2:1 at most. A header that claims 1000:1 would make frames a thousand times as large.
+_MAX_PIXEL_ASPECT = 4
 # After so many packets without a key frame there is none, or the container does not mark them.
 _MAX_WAITING = 600
 
@@ -47,8 +51,10 @@ class Timeline:
     width: int
     """Width of the upright frames in pixels."""
     height: int
-    rotation: int
-    """Quarter turns are 0, 90, 180, 270: degrees that stored frames are turned counter-clockwise to stand upright."""
+    orientation: Orientation
+    """How stored frames are turned and mirrored to stand upright."""
+    pixel_aspect: Fraction
+    """Width of a pixel over its height in the upright picture; 1 where nobody says."""
     fps: float
     """Average frames per second; 0 where the container does not say and there is but one frame."""
     container: str
@@ -60,6 +66,11 @@ class Timeline:
     @property
     def num_frames(self) -> int:
         return len(self.pts)
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """Height and width of the upright picture in square pixels: what stages get."""
+        return square_size(self.height, self.width, self.pixel_aspect)
 
     @cached_property
     def seconds(self) -> tuple[float, ...]:
@@ -109,17 +120,17 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     known = [time for time in times if time is not None]
     is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
     pts = tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets))
-    rotation = round(first.rotation / 90) * 90 % 360 if first else 0
+    orientation = orientation_of(first) if first else UPRIGHT
     width, height = (first.width, first.height) if first else (stream.codec_context.width, stream.codec_context.height)
-    turned = rotation in (90, 270)
     return Timeline(
         pts=pts,
         time_base=Fraction(stream.time_base or Fraction(1, 90000)),
         end_pts=end_of(name, stream, pts, packets[-1].duration),
         keyframes=_key_frames(packets, pts) if is_timed else (),
-        width=height if turned else width,
-        height=width if turned else height,
-        rotation=rotation,
+        width=height if orientation.is_sideways else width,
+        height=width if orientation.is_sideways else height,
+        orientation=orientation,
+        pixel_aspect=_pixel_aspect(stream, orientation),
         fps=float(stream.average_rate or 0),
         container=name,
         codec=stream.codec_context.name,
@@ -131,6 +142,14 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
 def _container_name(container: InputContainer) -> str:
     """Return ffmpeg's first name of the format: `mov` for every mp4, `matroska` for WebM."""
     return container.format.name.partition(",")[0]
+
+
+def _pixel_aspect(stream: VideoStream, orientation: Orientation) -> Fraction:
+    """Return the pixel aspect as ffmpeg decides between container and codec (`av_guess_sample_aspect_ratio`): the container's counts."""
+    stored = stream.sample_aspect_ratio or Fraction(1)
+    if not 1 / _MAX_PIXEL_ASPECT <= stored <= _MAX_PIXEL_ASPECT:
+        return Fraction(1)
+    return 1 / stored if orientation.is_sideways else stored
 
 
 def _key_frames(packets: Sequence[PacketTime], pts: Sequence[int]) -> tuple[int, ...]:

@@ -47,7 +47,7 @@ class RunSettings:
     threads: int = 1
     """Threads that codecs and models use per worker; x264's bytes depend on it."""
     decoder: Literal["pyav", "decord"] = "pyav"
-    """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently."""
+    """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently. Gray frames always come from PyAV."""
     on_corrupt: Literal["fail", "keep"] = "fail"
     """What becomes of a video that breaks in the middle: failed, or kept as far as it decodes."""
     workers: int | Literal["auto"] = "auto"

@@ -48,6 +48,8 @@ class CutClips(Stage):
     """exact: frames per second of the clips; null keeps every frame at its own time."""
     short_side_px: int | None = None
     """exact: the short side is scaled down to this, never up; null keeps the size."""
+    square_pixels: bool = True
+    """exact: frames whose pixels are not square are scaled until they are; false keeps the pixels and writes their aspect into the clip."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, encoded as AAC to fit the clip."""
 
@@ -126,6 +128,7 @@ class CutClips(Stage):
             preset=self.preset,
             fps=self.fps,
             short_side_px=self.short_side_px,
+            square_pixels=self.square_pixels,
             keep_audio=self.keep_audio,
             threads=worker.threads,
         )

@@ -56,7 +56,7 @@ class DetectScenes(Stage):
     max_seconds: float | None = None
     """Scenes longer than this are sliced into pieces of this length and a rest."""
 
-    version = 1
+    version = 2
     accepts = ("video",)
     frames = FramesWanted(AllFrames(), LongSide(256), "bgr")
 

@@ -37,7 +37,7 @@ class EmbedClip(Stage):
     """With `fps`: at most so many, spread evenly."""
     batch_size: int = 16
 
-    version = 1
+    version = 2
 
     def __post_init__(self) -> None:
         if not self.points or not all(0 <= point <= 1 for point in self.points):

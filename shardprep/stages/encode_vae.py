@@ -50,7 +50,7 @@ class EncodeVae(Stage):
     """Encode in overlapping tiles, for small memory; it changes the values, and is recorded."""
     batch_size: int = 1
 
-    version = 1
+    version = 2
 
     def __post_init__(self) -> None:
         if self.profile not in PROFILES:

@@ -26,6 +26,7 @@ MEDIA_COLUMNS: Mapping[str, ColumnType] = {
     "media.codec": "string",
     "media.pixel_format": "string",
     "media.rotation": "int64",
+    "media.is_mirrored": "bool",
     "media.aspect": "double",
     "media.colour_range": "string",
     "media.is_hdr": "bool",
@@ -43,7 +44,7 @@ class ProbeMedia(Stage):
     count: Literal["decode", "packets"] = "decode"
     """`decode`: count the frames that come out, and fail a video that is damaged anywhere; `packets`: believe the container."""
 
-    version = 1
+    version = 2
     writes = MEDIA_COLUMNS
 
     @property

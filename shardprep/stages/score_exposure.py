@@ -26,7 +26,7 @@ class ScoreExposure(Stage):
     bright_above: int = 245
     """Gray values above this count as white, 0 to 255."""
 
-    version = 1
+    version = 2
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

@@ -20,7 +20,7 @@ class ScoreSharpness(Stage):
     short_side_px: int = 320
     """Frames are scaled down to this first: sharpness depends on the size. Smaller videos are measured as they are."""
 
-    version = 1
+    version = 2
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

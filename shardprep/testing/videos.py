@@ -22,6 +22,7 @@ from av.video.stream import VideoStream
 from shardprep.core.blob import BytesBlob, TempBlob, read_blob
 from shardprep.media.container import open_video
 from shardprep.media.encoders import reproducible_options
+from shardprep.media.orientation import Orientation
 from shardprep.media.resize import Image
 from shardprep.media.scratch import muxing
 
@@ -68,6 +69,8 @@ def encode(
     codec: str = "libx264",
     pixel_format: str = "yuv420p",
     rotation: int = 0,
+    mirrored: bool = False,
+    pixel_aspect: Fraction | None = None,
     key_every: int = 250,
     sound_seconds: float = 0.0,
     beep: tuple[float, float] | None = None,
@@ -76,7 +79,8 @@ def encode(
     """Return the frames as a video file.
 
     `times` are presentation seconds where they are not even; `rotation` is how far a player turns the frames, counter-
-    clockwise; `sound_seconds` adds a tone of that length, silent but for `beep` where that is given.
+    clockwise, after it has `mirrored` them left to right; `sound_seconds` adds a tone of that length, silent but for `beep` where
+    that is given.
     """
     file = io.BytesIO()
     with av.open(file, "w", format=container, container_options={"fflags": "+bitexact"}) as out:
@@ -97,8 +101,10 @@ def encode(
             params = ":".join(filter(None, [own.get("x264-params"), reproducible_options(codec).get("x264-params")]))
             own = {"preset": "veryfast", "sc_threshold": "0", **own} | ({"x264-params": params} if params else {})
         stream.codec_context.options = own
-        if rotation:
-            stream.set_display_rotation(rotation)
+        if pixel_aspect:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
+        if rotation or mirrored:
+            stream.set_display_matrix(Orientation(rotation // 90, mirrored).matrix)
         for k, image in enumerate([first, *images]):
             frame = VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = round((times[k] if times else k / fps) / time_base), time_base

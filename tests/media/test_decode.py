@@ -218,6 +218,17 @@ def test_decord_gives_the_same_frames_on_8_bit_files() -> None:
         assert (ours.indices, ours.seconds, ours.num_frames) == (theirs.indices, theirs.seconds, theirs.num_frames)
 
 
+def test_gray_is_the_luma_with_either_decoder() -> None:
+    pytest.importorskip("decord")
+    colours = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    blob = BytesBlob(videos.encode([colours] * 4))
+    wishes = [FramesWanted(Times((0.0,)), colour="gray"), FramesWanted(Times((0.0,)), ShortSide(60), "rgb")]
+    pyav, decord = (decode_frames(blob, wishes, decoder=decoder) for decoder in ("pyav", "decord"))
+    assert np.array_equal(pyav.frames[0].images, decord.frames[0].images)
+    assert np.array_equal(pyav.frames[1].images, decord.frames[1].images)
+    assert (pyav.num_decodes, decord.num_decodes) == (1, 2)
+
+
 def test_decord_turns_frames_upright() -> None:
     pytest.importorskip("decord")
     blob = BytesBlob(videos.rotated(90))

@@ -54,7 +54,7 @@ def test_key_frames_are_found() -> None:
 @pytest.mark.parametrize(("degrees", "width", "height"), [(0, 160, 120), (90, 120, 160), (180, 160, 120), (270, 120, 160)])
 def test_size_is_upright(degrees: int, width: int, height: int) -> None:
     timeline = timeline_of(videos.rotated(degrees))
-    assert (timeline.width, timeline.height, timeline.rotation) == (width, height, degrees)
+    assert (timeline.width, timeline.height, timeline.orientation.degrees) == (width, height, degrees)
 
 
 def test_frames_that_begin_between_key_frames_are_left_out() -> None:

@@ -41,7 +41,7 @@ def test_features_of_the_frames_at_the_fractions(samples):
     torch.testing.assert_close(features, load_clip("tiny:clip", None, "cpu").embed(list(samples[0].frames.images)), atol=1e-6, rtol=0)
     assert outcome.sample.get("clip_embedding.frame_indices") == [2, 10, 18]
     assert outcome.sample.get("clip_embedding.frame_seconds") == pytest.approx([0.08, 0.4, 0.72])
-    assert outcome.sample.get("scorers.clip_embedding").startswith("embed_clip@1 tiny:clip@")
+    assert outcome.sample.get("scorers.clip_embedding").startswith("embed_clip@2 tiny:clip@")
     assert outcome.sample.get("scorers.clip_embedding").endswith("RANDOM MODEL")
     metadata = metadata_of(outcome.sample, "clip_embedding")
     assert metadata["normalised"] == "false"

@@ -71,7 +71,7 @@ def test_the_record_and_the_metadata_say_how_it_was_made(sample):
     assert kept.get("latent.crop_box") == [0, 12, 70, 105]
     assert kept.get("latent.shape") == [16, 2, 4, 6]
     assert (kept.get("latent.kind"), kept.get("latent.dtype")) == ("mean", "fp32")
-    assert kept.get("latent.model").startswith("encode_vae@1 tiny:wan-vae@")
+    assert kept.get("latent.model").startswith("encode_vae@2 tiny:wan-vae@")
     assert kept.get("latent.model").endswith("RANDOM MODEL")
     note = metadata_of(kept, "latent")
     assert note["weights"] == digest_weights("tiny:wan-vae")

@@ -34,4 +34,4 @@ def test_every_frame_is_kept() -> None:
     sample = kept(run_stage(ScoreExposure(points=(0.1, 0.5, 0.9)), sample_of(videos.three_shots())))
     assert {len(sample.get(f"per_frame.{part}")) for part in ("luma", "dark", "bright")} == {3}
     assert sample.get("scores.luma") == pytest.approx(np.mean(sample.get("per_frame.luma")))
-    assert sample.get("scorers.exposure") == "score_exposure@1 luma"
+    assert sample.get("scorers.exposure") == "score_exposure@2 luma"

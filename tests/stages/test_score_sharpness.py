@@ -28,7 +28,7 @@ def test_the_score_is_the_mean_over_the_points() -> None:
     assert len(values) == 2
     assert values[0] != values[1]
     assert sample.get("scores.sharpness") == pytest.approx(sum(values) / 2)
-    assert sample.get("scorers.sharpness") == "score_sharpness@1 laplacian"
+    assert sample.get("scorers.sharpness") == "score_sharpness@2 laplacian"
 
 
 def test_an_image_has_a_score() -> None:
