@@ -137,4 +137,5 @@ def _free(folder: str | None) -> str:
 
 
 def _loaded(names: tuple[tuple[str, str], ...]) -> tuple[type[Exception], ...]:
-    return tuple(getattr(sys.modules[module], name) for module, name in names if module in sys.modules)
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return tuple(kind for kind in found if kind is not None)

@@ -86,7 +86,6 @@ class OneForbidden(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def website(place: Place) -> Iterator[str]:
-    pytest.importorskip("aiohttp")
     handler = functools.partial(OneForbidden, directory=str(place.source))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -23,8 +23,6 @@ from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
 from tests.fates import fates
 
-pytest.importorskip("aiohttp")
-
 
 @dataclass
 class WebServer:

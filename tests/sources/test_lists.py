@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.registry import _registry
 
 from shardprep.core.blob import read_blob
-from shardprep.errors import RecipeError, SourceError, StoreError
+from shardprep.errors import RecipeError, SourceError, StoreError, UnknownStore
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
@@ -301,3 +303,15 @@ def test_names_that_are_data_are_said(folder: Path) -> None:
     rows = [{"path": "clips/a.mp4", "votes": {f"user{i}": 1 for i in range(n, n + 1000)}} for n in range(0, 10_000, 1000)]
     with pytest.raises(SourceError, match="more than 4096 columns, such as votes.user0, .*Say in source.columns"):
         listed(write_list(folder / "l.json", rows))
+
+
+def test_addresses_without_their_extra_say_which_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As in a core install, where nothing has loaded it.
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    for name in [name for name in sys.modules if name.startswith("fsspec.implementations.http")]:
+        monkeypatch.delitem(sys.modules, name)
+    for scheme in ("http", "https"):
+        monkeypatch.delitem(_registry, scheme, raising=False)
+    path = write_list(folder / "l.csv", [{"path": "https://host.example/a.mp4"}, {"path": "clips/a.mp4"}])
+    with pytest.raises(UnknownStore, match=r'https:// needs the extra web\. Install it with: pip install "shardprep\[web\]"'):
+        listed(path)

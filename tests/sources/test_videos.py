@@ -301,7 +301,6 @@ class SilentHandler(http.server.SimpleHTTPRequestHandler):
 
 
 def test_a_web_server(tmp_path: Path) -> None:
-    pytest.importorskip("aiohttp")
     put(tmp_path, "v/a.mp4", "v/b.mp4")
     handler = functools.partial(SilentHandler, directory=str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
