@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import get_args
 
 from shardprep.core.frames import AllFrames
 from shardprep.core.reads import Column, Read, Role, columns_of, is_column, overlap, parse_read, roles_of
@@ -145,8 +146,11 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
         for wanted in declared_reads(stage):
             if not available.has(wanted):
                 raise RecipeError(f"step {name}: {stage_name(stage)} reads {wanted}, {_absent(wanted, available)}")
-        for column in stage.writes:
+        for column, kind in stage.writes.items():
             written = parse_read(column)
+            known = [one for one in get_args(ColumnType) if (one == "member") == isinstance(written, Role)]
+            if kind not in known:
+                raise RecipeError(f"step {name}: {stage_name(stage)} writes {column} as {kind!r}; there is {', '.join(known)}")
             is_free = isinstance(written, Column) and available.is_open(written)
             if available.has(written) and column not in stage.replaces and not is_free:
                 raise RecipeError(

@@ -50,6 +50,10 @@ class Pack:
     """Members that are packed, such as `video`, `latent`, `t5`; null packs all."""
 
     def __post_init__(self) -> None:
+        for name in ("bucket_by", "roles"):
+            if isinstance(getattr(self, name), str):
+                # One name is a list of one, in Python too.
+                object.__setattr__(self, name, (getattr(self, name),))
         if self.shard_mib < 1:
             raise ValueError(f"shard_mib is {self.shard_mib}; expected 1 MiB or more")
         if self.samples_per_shard is not None and self.samples_per_shard < 1:

@@ -14,7 +14,7 @@ from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.document import Document, Path, Problems, hint
 from shardprep.recipe.dump import plain_settings
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
-from shardprep.recipe.typed import build
+from shardprep.recipe.typed import blamed, build
 from shardprep.sources.spec import SourceSpec
 
 _KEY = ("key",)
@@ -23,7 +23,7 @@ _KEY = ("key",)
 Problem = tuple[Path, str]
 """Where in the recipe, and what is wrong there."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SOURCE_COLUMNS: Mapping[str, ColumnType] = {"source.path": "string", "source.name": "string", "source.bytes": "int64"}
 
 
@@ -80,7 +80,7 @@ def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[Problem]:
             yield path, f"two steps are named {step.name} (the first is step {first}); every step writes a folder of its own name"
         seen.setdefault(step.name, index)
         if not _NAME.fullmatch(step.name):
-            yield path, f"the step's name {step.name!r} would name a folder; it may hold a-z 0-9 and -"
+            yield path, f"the step's name {step.name!r} would name a folder; it may hold a-z 0-9 _ and -, and begins with a-z or 0-9"
         if step.name == RAW:
             yield path, f"a step cannot be named {RAW}: that is the shard set of the source"
         if is_whole and isinstance(step, Pass) and not step.stages:
@@ -117,7 +117,8 @@ def _machine(recipe: Recipe, until: str | None) -> Iterator[Problem]:
             try:
                 stage.check()
             except RecipeError as error:
-                yield path, f"step {step.name}: {_named(stage, error)}"
+                within = (*path, stage_name(stage))
+                yield blamed(within, type(stage), str(error), vars(stage)), f"step {step.name}: {_named(stage, error)}"
 
 
 def _columns(recipe: Recipe) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
 from shardprep.sources.spec import SourceSpec
-from shardprep.stages.catalogue import find_stage, stage_names
+from shardprep.stages.catalogue import describe_settings, find_stage, stage_names
 
 GATHERS: Mapping[str, type[Select] | type[Pack]] = {"select": Select, "pack": Pack}
 LATER = ("dedup", "balance")
@@ -155,7 +155,13 @@ def _stage(item: Any, path: Path, problems: Problems) -> Stage | None:
     except RecipeError as error:
         problems.add(path, str(error))
         return None
-    return build(kind, settings, path, problems, name)
+    return build(kind, in_full(kind, settings), path, problems, name)
+
+
+def in_full(kind: type, settings: Any) -> Any:
+    """Return `{setting: value}` for a bare value, where the settings have just one that must be given: `drop_where: "a > 1"`."""
+    required = [setting.name for setting in describe_settings(kind) if setting.is_required]
+    return {required[0]: settings} if len(required) == 1 and settings is not None and not isinstance(settings, Mapping) else settings
 
 
 def _gather(name: str, body: Any, path: Path, problems: Problems) -> Select | Pack | None:

@@ -72,7 +72,10 @@ class RunSettings:
             raise ValueError(f"max_failed is {self.max_failed}; expected a number of samples, or a share between 0.0 and 1.0")
         if self.timeout_seconds is not None and self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; expected more than 0")
-        parse_bytes(self.memory)
+        try:
+            parse_bytes(self.memory)
+        except ValueError as error:
+            raise ValueError(f"memory: {error}") from error
 
     @property
     def memory_bytes(self) -> int:

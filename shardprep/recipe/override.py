@@ -7,6 +7,7 @@ from typing import Any
 
 from shardprep.errors import RecipeError
 from shardprep.recipe.document import Document, Path, hint
+from shardprep.stages.catalogue import describe_settings, find_stage
 
 _KINDS = ("videos", "list", "shards")
 _OF_ANY_KIND = ("samples_per_shard", "shard_mib", "captions", "storage_options")
@@ -45,8 +46,10 @@ def override(document: Document, name: str, value: Any, place: str) -> None:
 def _into_step(document: Document, parts: list[str], place: str) -> Path:
     steps = document.data.get("steps")
     names = [_name_of(step) for step in steps] if isinstance(steps, list) else []
-    if len(parts) < 2 or parts[0] not in names:
+    if not parts or parts[0] not in names:
         raise RecipeError(f"{place}: there is no step {parts[0] if parts else ''!r}; {hint(parts[0] if parts else '', names)}")
+    if len(parts) < 2:
+        raise RecipeError(f"{place}: name a setting of step {parts[0]}, such as steps.{parts[0]}.STAGE.SETTING=VALUE")
     index = names.index(parts[0])
     path: Path = ("steps", index, parts[0])
     body = steps[index][parts[0]]
@@ -71,7 +74,15 @@ def _into_pass(body: list[Any], parts: list[str], place: str) -> Path:
     index = names.index(parts[0])
     if not isinstance(body[index], dict) or body[index][parts[0]] is None:
         body[index] = {parts[0]: {}}
+    elif not isinstance(body[index][parts[0]], dict):
+        # The short form, `drop_where: "a > 1"`, holds the one setting that must be given.
+        body[index] = {parts[0]: _in_full(parts[0], body[index][parts[0]])}
     return (index, *parts)
+
+
+def _in_full(name: str, value: Any) -> dict[str, Any]:
+    required = [setting.name for setting in describe_settings(find_stage(name)) if setting.is_required]
+    return {required[0]: value} if len(required) == 1 else {}
 
 
 def _name_of(item: Any) -> str:
@@ -83,10 +94,21 @@ def _name_of(item: Any) -> str:
 def _set(document: Document, path: Path, value: Any, place: str) -> None:
     inner: Any = document.data
     for depth, part in enumerate(path[:-1]):
+        where = ".".join(map(str, path[: depth + 1]))
         if isinstance(inner, dict) and inner.get(str(part)) is None:
             inner[str(part)] = {}
-        inner = inner[part]
+            document.places[path[: depth + 1]] = place
+        inner = inner[_index(inner, part, place)]
         if not isinstance(inner, (dict, list)):
-            raise RecipeError(f"{place}: {'.'.join(map(str, path[: depth + 1]))} holds a value and no settings")
-    inner[path[-1]] = value
+            raise RecipeError(f"{place}: {where} holds a value and no settings")
+    inner[_index(inner, path[-1], place)] = value
     document.places = {at: text for at, text in document.places.items() if at[: len(path)] != path} | {path: place}
+
+
+def _index(inner: dict[str, Any] | list[Any], part: str | int, place: str) -> Any:
+    """Return what a part of a dotted name is called in a mapping or a list; RecipeError where a list has no such place."""
+    if isinstance(inner, dict):
+        return part
+    if not str(part).isdecimal() or int(part) >= len(inner):
+        raise RecipeError(f"{place}: {part} is no place in a list of {len(inner)}; give the whole list, such as NAME='[a, b]'")
+    return int(part)

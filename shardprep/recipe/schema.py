@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING
 from typing import Any
 
+from shardprep.core.ranges import ANY, Range, range_of
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.load import GATHERS
 from shardprep.recipe.model import RunSettings
@@ -34,7 +35,7 @@ def json_schema() -> Schema:
             "steps": {"type": "array", "minItems": 1, "items": _step_schema(definitions)},
             **run["properties"],
         },
-        "$defs": {**definitions, "stage": {"anyOf": [one for name, body in stages.items() for one in _stage_schemas(name, body)]}},
+        "$defs": {**definitions, "stage": _stages_schema(stages)},
     }
 
 
@@ -53,14 +54,37 @@ def _step_schema(definitions: Schema) -> Schema:
             {"minProperties": 2, "maxProperties": 2, "required": ["from"]},
         ],
         "properties": {"from": {"type": "string", "description": "The step whose samples it reads; else the one before."}},
-        "patternProperties": {"^(?!from$)[a-z0-9][a-z0-9-]*$": {"anyOf": bodies}},
+        "patternProperties": {"^(?!from$)[a-z0-9][a-z0-9_-]*$": {"anyOf": bodies}},
         "additionalProperties": False,
     }
 
 
-def _stage_schemas(name: str, body: Schema) -> list[Schema]:
-    plain = [] if body.get("required") else [{"const": name, "description": body["description"]}]
-    return [*plain, _one_key(name, body, body["description"])]
+def _stages_schema(stages: dict[str, Schema]) -> Schema:
+    """Return the schema of one item of a pass: branches are chosen by type, so that a mistyped name is said by name."""
+    named = {"enum": [name for name, body in stages.items() if not body.get("required")]}
+    with_settings = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+        "properties": {name: _short_too(body) for name, body in stages.items()},
+    }
+    return {
+        "description": "A stage: its name, or `name: {setting: value}`.",
+        "if": {"type": "string"},
+        "then": named,
+        "else": with_settings,
+    }
+
+
+def _short_too(body: Schema) -> Schema:
+    """Return a stage's settings, or the value of the one setting that must be given."""
+    required = body.get("required", [])
+    return (
+        {**body, "type": ["object", "null"]}
+        if len(required) != 1
+        else {"if": {"type": "object"}, "then": body, "else": body["properties"][required[0]]}
+    )
 
 
 def _one_key(name: str, body: Schema, description: str) -> Schema:
@@ -90,8 +114,29 @@ def _setting_schema(setting: Setting, kind: Any, prefix: str, definitions: Schem
     # The adapter wraps the type in a one-tuple; its only item is the setting.
     schema = adapter(kind).json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
     definitions |= {f"{prefix}.{name}": body for name, body in schema.get("$defs", {}).items()}
-    described: Schema = dict(schema["prefixItems"][0])
+    described: Schema = _with_range(_or_one(dict(schema["prefixItems"][0])), range_of(setting.name, kind))
     described["description"] = " ".join(filter(None, [setting.doc, f"[{setting.unit}]" if setting.unit else ""]))
     if setting.default is not MISSING and isinstance(setting.default, (str, int, float, bool, type(None))):
         described["default"] = setting.default
     return described
+
+
+def _or_one(schema: Schema) -> Schema:
+    """Return the schema of a list with one item in place of a list of one."""
+    if schema.get("type") == "array" and "items" in schema and "prefixItems" not in schema:
+        return {"anyOf": [schema, schema["items"]]}
+    return (
+        {**schema, "anyOf": [part for one in schema["anyOf"] for part in _or_one(one).get("anyOf", [one])]} if "anyOf" in schema else schema
+    )
+
+
+def _with_range(schema: Schema, allowed: Range) -> Schema:
+    """Return the schema with the bounds of its numbers, also within lists and beside null."""
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [_with_range(one, allowed) for one in schema["anyOf"]]}
+    if schema.get("type") == "array" and "items" in schema:
+        return {**schema, "items": _with_range(schema["items"], allowed), **({"minItems": 1} if allowed != ANY else {})}
+    if schema.get("type") not in ("integer", "number"):
+        return schema
+    bounds = {"minimum": allowed.least, "maximum": allowed.most, "exclusiveMinimum": allowed.above}
+    return {**schema, **{name: bound for name, bound in bounds.items() if bound is not None}}

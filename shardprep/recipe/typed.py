@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import is_dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from shardprep.core.ranges import pairs_in_order, range_of
 from shardprep.recipe.document import Path, Problems, hint
 from shardprep.stages.catalogue import describe_settings, setting_types
 
@@ -51,18 +53,38 @@ def build(kind: type[Settings], data: Any, path: Path, problems: Problems, what:
     values = {
         name: _typed(types_by_name[name], value, (*path, name), problems, f"{what}.{name}") for name, value in data.items() if name in known
     }
+    _check_ranges(kind, values, path, problems, what)
     if len(problems.found) > before:
         return None
     try:
         return kind(**values)
     except ValueError as error:
-        problems.add(path, f"{what}: {str(error).removeprefix(f'{what}: ')}")
+        problems.add(blamed(path, kind, str(error), data), f"{what}: {str(error).removeprefix(f'{what}: ')}")
         return None
+
+
+def blamed(path: Path, kind: type, message: str, given: Container[str]) -> Path:
+    """Return where the setting was written that a message names first, of those that were given; else `path` itself."""
+    names = {setting.name for setting in describe_settings(kind)}
+    return next(((*path, word) for word in re.findall(r"\w+", message) if word in names and word in given), path)
+
+
+def _check_ranges(kind: type, values: Mapping[str, Any], path: Path, problems: Problems, what: str) -> None:
+    for name, value in values.items():
+        allowed = range_of(name, setting_types(kind)[name])
+        if value is not None and not allowed.holds(value):
+            came = _shown(value)
+            problems.add((*path, name), f"{what}.{name} is {came}; expected {expected(setting_types(kind)[name])}, {allowed}")
+    defaults = {setting.name: setting.default for setting in describe_settings(kind)}
+    if wrong := pairs_in_order({**defaults, **values}):
+        problems.add(blamed(path, kind, wrong, values), f"{what}: {wrong}")
 
 
 def expected(kind: Any) -> str:
     """Return what a person may write for a type: `a number`, `one of dis, raft`, `a list of text, or null`."""
     origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return expected(arguments[0])
     if kind in _NAMES:
         return _NAMES[kind]
     if origin is Literal:
@@ -89,6 +111,9 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
     if isinstance(value, str) and (kind is str or str in get_args(kind)):
         # Any text will do, also a path that is no UTF-8, which pydantic takes for no text.
         return value
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool) and _is_list(kind):
+        # One name is a list of one.
+        value = [value]
     try:
         text = json.dumps([value])
     except TypeError:
@@ -106,6 +131,15 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
         else:
             problems.add(path, f"{what} is {_shown(value)}; expected {expected(kind)}{_ask(kind, value)}{_reason(details)}")
         return None
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a type is a tuple of any length, or null besides."""
+    if get_origin(kind) is Annotated:
+        return _is_list(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(_is_list(one) or one is type(None) for one in get_args(kind))
+    return get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
 
 
 def _add_inner(kind: Any, details: list[ErrorDetails], path: Path, problems: Problems, what: str) -> None:

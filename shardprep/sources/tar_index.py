@@ -26,7 +26,7 @@ TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 _DOCUMENTS = "documents.json.z"
 _FILES_AT_ONCE = 16
-_FORMAT = 2
+_FORMAT = 3
 """Raised where a tar is read in another way, so that what was kept is not used."""
 
 
@@ -174,6 +174,10 @@ def _problem(members: Sequence[TarMember]) -> str | None:
         return f"pickle-member: it holds a .{pickled[0]}, and pickles are neither read nor carried; make the tar again without it"
     if odd := [suffix for suffix in suffixes if not _SUFFIX.fullmatch(suffix)]:
         return f"bad-suffix: the suffix {printable(odd[0])!r} cannot be written to a tar; it may hold a-z 0-9 _ + - and dots"
+    for suffix, what in ((RECORD_SUFFIX, "metadata"), (TEXT_SUFFIX, "caption")):
+        if suffixes.count(suffix) > 1:
+            both = " and ".join(printable(member.name) for member in members if member.suffix.lower() == suffix)
+            return f"two-members-of-a-role: {both} are both its {what}; a sample has one"
     data = [suffix for suffix in suffixes if suffix not in (RECORD_SUFFIX, TEXT_SUFFIX)]
     roles = [role_of(suffix) for suffix in data]
     if twice := [suffix for suffix, role in zip(data, roles, strict=True) if roles.count(role) > 1]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,7 @@ from shardprep.sources.columns import columns_of, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, Files, Found, find, stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import WEB, public, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.places import WEB, is_url, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
 from shardprep.sources.tar_index import TarIndexes
 
@@ -59,10 +60,17 @@ def _without_companions(found: Found, with_images: bool, say: Callable[[str], No
 def _nothing(found: Found) -> str:
     """Say why no file of a source is a sample."""
     known = f"known suffixes are {', '.join(sorted(MEDIA_SUFFIXES))}"
+    if not is_url(found.root) and not os.path.isdir(found.root):
+        return "there is no such folder; check the path, or give --input"
+    if any(suffix_of(url) == "tar" for url in found.around):
+        tars = f"'{printable(found.root)}/*.tar'"
+        return f"it holds tars and no videos; write source: {{shards: {tars}}}, or give --input {tars}"
     num_images = sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files)
     if num_images:
         return f"there are {num_images} images and no videos; write `images: true` below source to make samples of images; {known}"
-    return f"{f'none of the {len(found.around)} files there is a video or an image' if found.around else 'there are no files'}; {known}"
+    return (
+        f"{f'none of the {len(found.around)} files there is a video or an image' if found.around else 'the folder holds no files'}; {known}"
+    )
 
 
 def _with_documents(

@@ -14,9 +14,10 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import shardprep.stages
+from shardprep.core.ranges import Range
 from shardprep.core.stage import Stage, stage_name
 from shardprep.errors import RecipeError
 
@@ -112,8 +113,14 @@ def describe_settings(kind: type) -> tuple[Setting, ...]:
         return ()
     docs = _field_docs(kind)
     own = [field for field in fields(kind) if field.init]
+    try:
+        hints = get_type_hints(kind, include_extras=True)
+    except NameError:
+        # `setting_types` says so where the types are needed.
+        hints = {}
     return tuple(
-        Setting(name=f.name, type=_type_text(f), default=_default_of(f), unit=unit_of(f.name), doc=docs.get(f.name, "")) for f in own
+        Setting(name=f.name, type=_type_text(f, hints.get(f.name)), default=_default_of(f), unit=unit_of(f.name), doc=docs.get(f.name, ""))
+        for f in own
     )
 
 
@@ -178,8 +185,11 @@ def _declared(kind: type[Stage], stage: Stage | None, name: str) -> Any:
     return plain
 
 
-def _type_text(field: Field[Any]) -> str:
+def _type_text(field: Field[Any], hint: Any) -> str:
     text = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
+    if get_origin(hint) is Annotated:
+        base, *notes = get_args(hint)
+        text = f"{inspect.formatannotation(base)}{''.join(f' ({note})' for note in notes if isinstance(note, Range))}"
     return re.sub(r"\b(?:\w+\.)+(?=\w)", "", text)
 
 

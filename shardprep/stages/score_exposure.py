@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from shardprep.core.frames import Fractions, FramesWanted, ShortSide
 from shardprep.core.outcome import Kept, Outcome
+from shardprep.core.ranges import Points, Range
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
 
@@ -17,13 +19,13 @@ _PARTS = ("luma", "dark", "bright")
 class ScoreExposure(Stage):
     """Score brightness, each 0 to 1: the mean (`scores.luma`), and how many pixels are black (`scores.dark`) or white (`scores.bright`)."""
 
-    points: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    points: Points = (0.1, 0.3, 0.5, 0.7, 0.9)
     """Which frames, as fractions of the video."""
-    short_side_px: int = 320
+    short_side_px: Annotated[int, Range(16)] = 320
     """Frames are scaled down to this first. Smaller videos are measured as they are."""
-    dark_below: int = 10
+    dark_below: Annotated[int, Range(0, 255)] = 10
     """Gray values below this count as black, 0 to 255."""
-    bright_above: int = 245
+    bright_above: Annotated[int, Range(0, 255)] = 245
     """Gray values above this count as white, 0 to 255."""
 
     version = 2

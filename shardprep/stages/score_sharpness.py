@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 from shardprep.core.frames import Fractions, FramesWanted, ShortSide
 from shardprep.core.outcome import Kept, Outcome
+from shardprep.core.ranges import Points, Range
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
 
@@ -15,9 +17,9 @@ from shardprep.core.stage import ColumnType, Stage
 class ScoreSharpness(Stage):
     """Score sharpness as the variance of the Laplacian of the gray picture: 0 is flat, above 100 usually sharp."""
 
-    points: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7, 0.9)
+    points: Points = (0.1, 0.3, 0.5, 0.7, 0.9)
     """Which frames, as fractions of the video."""
-    short_side_px: int = 320
+    short_side_px: Annotated[int, Range(16)] = 320
     """Frames are scaled down to this first: sharpness depends on the size. Smaller videos are measured as they are."""
 
     version = 2

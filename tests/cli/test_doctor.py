@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import tomllib
+from pathlib import Path
 
 from typer.testing import CliRunner
 
 from shardprep.cli.app import app
-from shardprep.cli.doctor import Package, packages_of
+from shardprep.cli.doctor import Package, encoders_here, packages_of
 
 
 def test_requirements_are_read_with_their_extras() -> None:
@@ -32,3 +35,18 @@ def test_codecs_and_devices_are_told() -> None:
     assert "libx264" in encoders
     assert {"h264", "hevc", "vp9"} <= set(decoders.removeprefix("decoders: ").split(", "))
     assert "devices: " in result.stdout
+
+
+def test_every_extra_has_a_feature_behind_it(root: Path) -> None:
+    extras = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (root / "shardprep").rglob("*.py"))
+    without = [extra for extra in extras if extra not in ("dev", "all") and f'"{extra}"' not in code]
+    assert not without, "doctor would recommend what nothing uses"
+    assert set(extras["all"][0].removeprefix("shardprep[").removesuffix("]").split(",")) == {*extras} - {"dev", "all"}
+
+
+def test_encoders_that_cannot_be_opened_are_said_with_the_reason() -> None:
+    found = encoders_here()
+    assert found["libx264"] == ""
+    if not os.path.exists("/dev/nvidia0"):
+        assert found["h264_nvenc"] == "it needs an NVIDIA GPU with an encoder, and its driver"

@@ -44,7 +44,7 @@ def test_input_and_output_are_places(tmp_path: Path, name: str) -> None:
 def test_an_input_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     place = Place.make(tmp_path / "place")
     recipe = place.recipe({"videos": str(place.source)})
-    for source, words in (("no\x1bwhere", "there are no files"), (str(recipe), "is a video or an image")):
+    for source, words in (("no\x1bwhere", "there is no such folder"), (str(recipe), "is a video or an image")):
         said = place.shardprep("run", recipe, "--input", source)
         assert said.code == 1
         assert words in said.error

@@ -33,7 +33,7 @@ class ScoreAny(Stage):
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:
-        return dict.fromkeys(self.writes_these, "double")
+        return {name: "double" if "." in name else "member" for name in self.writes_these}
 
     @property
     def replaces(self) -> tuple[str, ...]:

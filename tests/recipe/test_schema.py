@@ -27,7 +27,15 @@ def type_matches(value: Any, wanted: Any, schema: dict[str, Any], root: dict[str
     if isinstance(value, bool):
         return wanted == "boolean"
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": (int, float), "null": type(None)}
-    return wanted in kinds and isinstance(value, kinds[wanted])
+    return any(one in kinds and isinstance(value, kinds[one]) for one in ([wanted] if isinstance(wanted, str) else wanted))
+
+
+def branch(value: Any, wanted: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
+    return matches(value, schema["then" if matches(value, wanted, root) else "else"], root)
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def no_others(value: Any, wanted: Any, schema: dict[str, Any], root: dict[str, Any]) -> bool:
@@ -36,13 +44,17 @@ def no_others(value: Any, wanted: Any, schema: dict[str, Any], root: dict[str, A
     return not others if wanted is False else wanted is True or all(matches(value[name], wanted, root) for name in others)
 
 
-NOTES = {"$schema", "$defs", "title", "description", "default", "format"}
+NOTES = {"$schema", "$defs", "title", "description", "default", "format", "then", "else"}
 KEYWORDS: dict[str, Any] = {
     "type": type_matches,
     "$ref": lambda value, wanted, schema, root: matches(value, root["$defs"][wanted.removeprefix("#/$defs/")], root),
     "anyOf": lambda value, wanted, schema, root: any(matches(value, one, root) for one in wanted),
     "not": lambda value, wanted, schema, root: not matches(value, wanted, root),
     "const": lambda value, wanted, schema, root: value == wanted,
+    "if": branch,
+    "minimum": lambda value, wanted, schema, root: not is_number(value) or value >= wanted,
+    "maximum": lambda value, wanted, schema, root: not is_number(value) or value <= wanted,
+    "exclusiveMinimum": lambda value, wanted, schema, root: not is_number(value) or value > wanted,
     "enum": lambda value, wanted, schema, root: value in wanted,
     "required": lambda value, wanted, schema, root: set(wanted) <= set(value),
     "properties": lambda value, wanted, schema, root: all(matches(value[n], wanted[n], root) for n in value if n in wanted),
@@ -82,6 +94,16 @@ def test_our_recipes_are_valid(file: Path) -> None:
         ([{"s": []}], False),
         ([{"s": ["embed_t6"]}], False),
         ([{"s": ["drop_where"]}], False),
+        ([{"s_1": [{"drop_where": "a > 1"}]}], True),
+        ([{"s": [{"drop_where": 3}]}], False),
+        ([{"s": [{"score_exposure": {"short_side_px": -5}}]}], False),
+        ([{"s": [{"score_exposure": {"points": []}}]}], False),
+        ([{"s": [{"score_exposure": {"points": [2]}}]}], False),
+        ([{"s": [{"score_exposure": {"points": 0.5}}]}], True),
+        ([{"s": {"pack": {"bucket_by": "media.fps"}}}], True),
+        ([{"s": {"pack": {"bucket_by": 3}}}], False),
+        ([{"s": [{"embed_t6": {}}]}], False),
+        ([{"s": [{"embed_t5": {}, "embed_clip": {}}]}], False),
         ([{"s": [{"embed_t5": {"dtype": "bf6"}}]}], False),
         ([{"s": [{"embed_t5": {"dtipe": "bf16"}}]}], False),
         ([{"s": [{"embed_t5": {"min_characters": "3"}}]}], False),
@@ -106,10 +128,17 @@ def test_every_stage_and_setting_is_described() -> None:
     text = json.dumps(json_schema())
     for name in stage_names():
         assert f'"{name}"' in text
-    settings = json_schema()["$defs"]["stage"]["anyOf"]
-    one = next(body["properties"]["embed_t5"] for body in settings if "embed_t5" in body.get("properties", {}))
+    one = json_schema()["$defs"]["stage"]["else"]["properties"]["embed_t5"]
     assert one["properties"]["max_length"]["default"] == 512
     assert one["properties"]["max_length"]["description"].startswith("Tokens, the end token included")
+
+
+def test_a_mistyped_stage_is_told_all_names_and_not_the_last_one_tried() -> None:
+    # Of `anyOf` branches a validator reports one: "'cut_clips' was expected".
+    stage = json_schema()["$defs"]["stage"]
+    assert "anyOf" not in stage
+    assert {"probe_media", "cut_clips"} < set(stage["then"]["enum"])
+    assert stage["else"]["additionalProperties"] is False
 
 
 def test_nested_settings_are_defined_once_under_their_stage(lab: None) -> None:

@@ -237,3 +237,12 @@ def test_json_of_too_many_columns_or_levels_costs_its_own_sample(tmp_path: Path)
         "a.json: it has more than 4096 columns; make it smaller",
         "b.json: it nests more than 32 levels; make it smaller",
     ]
+
+
+@pytest.mark.parametrize("suffixes", [("json", "JSON"), ("txt", "TXT")])
+def test_two_members_of_one_meaning_are_said(tmp_path: Path, suffixes: tuple[str, str]) -> None:
+    members = {"jj.mp4": b"video", f"jj.{suffixes[0]}": b"{}", f"jj.{suffixes[1]}": b"{}", "ok.mp4": b"video"}
+    bad, ok = listed(write_tar(tmp_path / "0.tar", members))
+    assert bad.failure is not None
+    assert (bad.failure.reason, ok.failure) == ("two-members-of-a-role", None)
+    assert f"jj.{suffixes[0]} and jj.{suffixes[1]} are both its" in bad.failure.detail

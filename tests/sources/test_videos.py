@@ -97,7 +97,7 @@ def test_wrong_patterns(tmp_path: Path) -> None:
         paths(tmp_path / "a**/x.mp4")
 
 
-@pytest.mark.parametrize("location", ["", "gone", "*.mp4", "**/*.mkv"])
+@pytest.mark.parametrize("location", ["", "*.mp4", "**/*.mkv"])
 def test_nothing_found_says_where_and_what_for(tmp_path: Path, location: str) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(SourceError, match=r"looked in .*known suffixes are avi, .*, wmv") as caught:
@@ -333,3 +333,21 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
         list_source(SourceSpec(videos=str(tmp_path / "notes.txt")))
     both = list_source(SourceSpec(videos=str(tmp_path / "{a.mp4,gone.mp4,notes.txt}")))
     assert [entry.failure.reason if entry.failure else None for entry in both] == [None, "missing-file", "unknown-suffix"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere", r"nowhere' .looked in .*/nowhere.: there is no such folder; check the path"),
+        ("empty", "the folder holds no files"),
+        ("tars", r"it holds tars and no videos; write source: {shards: '.*/tars/\*\.tar'}"),
+        ("texts", "none of the 1 files there is a video or an image; known suffixes are"),
+    ],
+)
+def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
+    for folder, file in (("empty", None), ("tars", "a.tar"), ("texts", "a.txt")):
+        (tmp_path / folder).mkdir()
+        if file:
+            (tmp_path / folder / file).write_bytes(b"x")
+    with pytest.raises(SourceError, match=words):
+        list_source(SourceSpec(videos=str(tmp_path / name)))

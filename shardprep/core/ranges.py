@@ -1,0 +1,69 @@
+"""What values a setting may have: said beside its type, or by the unit that its name carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+_FROM_ONE = ("px", "batch_size")
+_FROM_ZERO = ("seconds", "frames", "bytes", "mib", "kbps", "px_per_second")
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values of a number, or of each number of a list, which then has one at least: `Annotated[float, Range(0, 1)]`."""
+
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    """Like `least`, but not this value itself."""
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value, or every item of a list that is not empty, lies in the range; what is no number is in any."""
+        if isinstance(value, (list, tuple)):
+            return bool(value) and all(self.holds(one) for one in value)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return True
+        over = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return over and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        if self.least is not None and self.most is not None:
+            return f"{self.least:g} to {self.most:g}"
+        parts = [(self.least, "at least"), (self.above, "above"), (self.most, "at most")]
+        return " and ".join(f"{word} {bound:g}" for bound, word in parts if bound is not None)
+
+
+ANY = Range()
+"""For a setting that may be negative although its name carries a unit, such as an offset."""
+Points = Annotated[tuple[float, ...], Range(0, 1)]
+"""Places in a video, from 0 at its start to 1 at its end."""
+
+
+def range_of(name: str, kind: Any) -> Range:
+    """Return the range of a setting: what its type says, else what its name does (`min_seconds` is at least 0, `short_side_px` 1)."""
+    return next(_said(kind), None) or _named(name)
+
+
+def pairs_in_order(values: Mapping[str, Any]) -> str | None:
+    """Return what is wrong where a `min_` setting is above its `max_` setting, or None."""
+    for name, least in values.items():
+        most = values.get(f"max_{name.removeprefix('min_')}") if name.startswith("min_") else None
+        if isinstance(least, (int, float)) and isinstance(most, (int, float)) and least > most:
+            return f"{name} is {least:g}, above max_{name.removeprefix('min_')} {most:g}"
+    return None
+
+
+def _said(kind: Any) -> Iterator[Range]:
+    yield from (note for note in getattr(kind, "__metadata__", ()) if isinstance(note, Range))
+    for inner in get_args(kind):
+        yield from _said(inner)
+
+
+def _named(name: str) -> Range:
+    if name == "fps" or name.endswith("_fps"):
+        return Range(above=0)
+    if name.startswith("num_") or any(name == unit or name.endswith(f"_{unit}") for unit in _FROM_ONE):
+        return Range(least=1)
+    return Range(least=0) if any(name == unit or name.endswith(f"_{unit}") for unit in _FROM_ZERO) else ANY
