@@ -115,7 +115,7 @@ class Stage:
 
     @property
     def batch_size(self) -> int:
-        """Samples per call of `process`; no part of the fingerprint."""
+        """Samples per call of `process`; no part of the fingerprint, so no byte of a result may depend on it."""
         return 1
 
     @property

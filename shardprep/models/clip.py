@@ -42,7 +42,7 @@ class ClipImageEncoder:
         import torch
         from PIL import Image
 
-        if not images:
+        if not len(images):
             raise ValueError("embed: no images; give at least one")
         parts = []
         for start in range(0, len(images), _IMAGES_PER_CALL):

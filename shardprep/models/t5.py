@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     import torch
 
 Dtype = Literal["bf16", "fp32"]
-_TOKENS_PER_CALL = 8192
 
 
 @dataclass(frozen=True)
@@ -48,28 +46,17 @@ class TextEncoder:
         whole = len(ids) < max_length or len(self.tokenizer(text, verbose=False)["input_ids"]) <= max_length
         return Tokens(tuple(int(token) for token in ids), not whole)
 
-    def encode(self, texts: Sequence[Tokens]) -> list[torch.Tensor]:
-        """Return the last hidden state of every text, in order: [l, d] on the CPU, masked, trimmed, each owning its memory.
+    def encode(self, text: Tokens) -> torch.Tensor:
+        """Return the last hidden state of a text: [l, d] on the CPU, owning its memory.
 
-        Texts run in batches of like length.
+        One text at a time and without padding: what a matrix product gives to the last bit depends on the shape of the batch.
         """
-        found: dict[int, torch.Tensor] = {}
-        for places in _batches([len(text.ids) for text in texts]):
-            found |= dict(zip(places, self._encode([texts[place].ids for place in places]), strict=True))
-        return [found[place] for place in range(len(texts))]
-
-    def _encode(self, batch: Sequence[Sequence[int]]) -> list[torch.Tensor]:
         import torch
 
-        longest = max(len(ids) for ids in batch)
-        ids_bl = torch.full((len(batch), longest), self.tokenizer.pad_token_id or 0, dtype=torch.long)
-        mask_bl = torch.zeros_like(ids_bl)
-        for row, ids in enumerate(batch):
-            ids_bl[row, : len(ids)] = torch.tensor(ids)
-            mask_bl[row, : len(ids)] = 1
+        ids_bl = torch.tensor([text.ids], dtype=torch.long, device=self.device)
         with torch.inference_mode():
-            x_bld = self.model(input_ids=ids_bl.to(self.device), attention_mask=mask_bl.to(self.device)).last_hidden_state
-        return [x_bld[row, : len(ids)].cpu().clone(memory_format=torch.contiguous_format) for row, ids in enumerate(batch)]
+            x_bld = self.model(input_ids=ids_bl, attention_mask=torch.ones_like(ids_bl)).last_hidden_state
+        return x_bld[0].cpu().clone(memory_format=torch.contiguous_format)
 
 
 def clean_prompt(text: str) -> str:
@@ -121,15 +108,3 @@ def default_tokenizer(name: str) -> str:
     if not isinstance(found, HubWeights) and name.rstrip("/").endswith("text_encoder"):
         return name.rstrip("/").removesuffix("text_encoder") + "tokenizer"
     return name
-
-
-def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Yield places sorted by length, in groups whose padded size stays under a limit."""
-    group: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: (lengths[place], place)):
-        if group and (len(group) + 1) * lengths[place] > _TOKENS_PER_CALL:
-            yield group
-            group = []
-        group.append(place)
-    if group:
-        yield group

@@ -14,8 +14,6 @@ from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
 from shardprep.errors import RecipeError
 
 if TYPE_CHECKING:
-    import torch
-
     from shardprep.models.clip import ClipImageEncoder
 
 _ROLE = "clip_embedding"
@@ -36,6 +34,7 @@ class EmbedClip(Stage):
     max_frames: int | None = None
     """With `fps`: at most so many, spread evenly."""
     batch_size: int = 16
+    """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
 
     version = 2
 
@@ -82,23 +81,16 @@ class EmbedClip(Stage):
         scorer = f"embed_clip@{self.version} {self._title()}"
 
         def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
-            images = [[] if sample.frames is None else list(sample.frames.images) for sample in batch]
-            flat = [image for own in images for image in own]
-            features = iter(encoder.embed(flat) if flat else ())
-            return [
-                self._outcome(sample, [next(features) for _ in own], encoder, scorer) for sample, own in zip(batch, images, strict=True)
-            ]
+            return [self._outcome(sample, encoder, scorer) for sample in batch]
 
         return process
 
-    def _outcome(self, sample: Sample, rows: list[torch.Tensor], encoder: ClipImageEncoder, scorer: str) -> Outcome:
-        import torch
-
+    def _outcome(self, sample: Sample, encoder: ClipImageEncoder, scorer: str) -> Outcome:
         from shardprep.models.tensors import save_tensors
 
-        if not rows or sample.frames is None:
+        if sample.frames is None or not len(sample.frames.images):
             return Failed("no-frames", "no frame could be taken from the sample")
-        x_nd = torch.stack(rows)
+        x_nd = encoder.embed(sample.frames.images)
         if not bool(x_nd.isfinite().all()):
             return Failed("not-finite", f"the features of {scorer} hold NaN or infinity")
         metadata = {"scorer": scorer, "normalised": "false", "log_logit_scale": repr(encoder.logit_scale), "layout": "ND"}

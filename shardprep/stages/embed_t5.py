@@ -37,8 +37,9 @@ class EmbedT5(Stage):
     min_characters: int = 0
     """Captions with fewer characters are dropped; OmniVideo's rule is 11, counted before cleaning."""
     batch_size: int = 32
+    """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
 
-    version = 1
+    version = 2
     accepts = ()
 
     def __post_init__(self) -> None:
@@ -72,14 +73,15 @@ class EmbedT5(Stage):
         title = f"embed_t5@{self.version} {describe(self.model)}"
 
         def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
-            judged = [self.prompt_of(sample) for sample in batch]
-            prompts = [self._cleaned(prompt) for prompt in judged if isinstance(prompt, str)]
-            tokens = [encoder.tokenize(prompt, self.max_length) for prompt in prompts]
-            made = iter(zip(prompts, tokens, encoder.encode(tokens), strict=True))
-            return [
-                self._outcome(sample, *next(made), title) if isinstance(prompt, str) else prompt
-                for sample, prompt in zip(batch, judged, strict=True)
-            ]
+            return [embedded(sample) for sample in batch]
+
+        def embedded(sample: Sample) -> Outcome:
+            prompt = self.prompt_of(sample)
+            if not isinstance(prompt, str):
+                return prompt
+            text = self._cleaned(prompt)
+            tokens = encoder.tokenize(text, self.max_length)
+            return self._outcome(sample, text, tokens, encoder.encode(tokens), title)
 
         return process
 

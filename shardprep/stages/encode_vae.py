@@ -49,6 +49,7 @@ class EncodeVae(Stage):
     tiling: bool = False
     """Encode in overlapping tiles, for small memory; it changes the values, and is recorded."""
     batch_size: int = 1
+    """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
 
     version = 2
 
@@ -112,15 +113,14 @@ class EncodeVae(Stage):
         note = self._note(vae)
 
         def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
-            import torch
+            return [encoded(sample) for sample in batch]
 
-            judged = [self._judge(sample) for sample in batch]
-            pixels = [pixels_to_float(frames.images) for frames in judged if isinstance(frames, Frames)]
-            latents = iter(vae.encode(torch.stack(pixels), self.kind) if pixels else ())
-            return [
-                self._outcome(sample, frames, next(latents), note) if isinstance(frames, Frames) else frames
-                for sample, frames in zip(batch, judged, strict=True)
-            ]
+        def encoded(sample: Sample) -> Outcome:
+            frames = self._judge(sample)
+            if isinstance(frames, Dropped):
+                return frames
+            (latent,) = vae.encode(pixels_to_float(frames.images)[None], self.kind)
+            return self._outcome(sample, frames, latent, note)
 
         return process
 

@@ -23,6 +23,7 @@ class ScoreAesthetic(Stage):
     model: str = "trl-lib/ddpo-aesthetic-predictor/aesthetic-model.pth"
     """The predictor on CLIP embeddings (LAION's sac+logos+ava1-l14-linearMSE): a hub id with a file, or a local file."""
     batch_size: int = 64
+    """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
 
     version = 1
     reads = ("clip_embedding",)

@@ -50,6 +50,6 @@ def test_tokens(checker):
 def test_embeddings(checker, dtype, tolerance):
     def embed(folder, prompt, length):
         encoder = _encoder(folder, dtype)
-        return encoder.encode([encoder.tokenize(clean_prompt(prompt), length)])[0]
+        return encoder.encode(encoder.tokenize(clean_prompt(prompt), length))
 
     checker.check_encode(embed, tol=tolerance, bf16=dtype == "bf16").assert_ok()
