@@ -42,6 +42,7 @@ Workers = Annotated[str | None, typer.Option("--workers", help="Worker processes
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory per worker, such as 2GiB.")]
 MaxFailed = Annotated[str | None, typer.Option("--max-failed", help="Failures at which the run stops: 20, 0.01 or 1%.")]
 Reuse = Annotated[bool, typer.Option("--reuse/--no-reuse", help="Copy the outcomes of samples whose inputs and stages are unchanged.")]
+Redo = Annotated[list[str] | None, typer.Option("--redo", metavar="STEP", help="Make all shards of this step again; copy nothing.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Read every byte first, and make damaged shards again.")]
 LogOption = Annotated[Log, typer.Option("--log", help="auto: a bar on a terminal, else a line per shard; json: an event per line.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -61,11 +62,12 @@ def run(
     max_failed: MaxFailed = None,
     reuse: Reuse = True,
     repair: Repair = False,
+    redo: Redo = None,
     log: LogOption = Log.auto,
 ) -> None:
     """Make what the recipe says and is not there yet."""
     wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
-    _run(wanted, log, reuse=reuse, retry=False, repair=repair)
+    _run(wanted, log, reuse=reuse, retry=False, repair=repair, redo=tuple(redo or ()))
 
 
 def retry(
@@ -136,7 +138,7 @@ class _Wanted:
         return shlex.join(words)
 
 
-def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool) -> None:
+def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, redo: tuple[str, ...] = ()) -> None:
     from shardprep.cli.summary import print_events, print_summary, raise_if_all_failed
     from shardprep.driver.model import RunOptions
     from shardprep.driver.run import run as run_recipe
@@ -144,7 +146,7 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool) -
     recipe = wanted.load()
     with _reporter(log) as reporter, _stopping() as stop:
         _make_tiny_models(recipe, wanted.until, reporter)
-        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, debug=wants_debug())
+        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, redo=redo, debug=wants_debug())
         summary = run_recipe(recipe, options, reporter)
     if log is Log.json:
         print_events(summary, wanted.retry_command())
@@ -239,7 +241,9 @@ def _print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
     table.add_column("why", overflow="fold")
     for step in found.steps:
         numbers = map(str, (step.done, step.stale, step.new, step.follows))
-        table.add_row(step.name, step.kind, *numbers, _size(step.num_bytes), _time(step.seconds_estimate), "\n".join(step.reasons))
+        table.add_row(
+            step.name, step.kind, *numbers, _size(step.num_bytes), _time(step.seconds_estimate), "\n".join((*step.reasons, *step.notes))
+        )
     make_console().print(table)
     print(f"output: {found.output}\n{verdict}")
 

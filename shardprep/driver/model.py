@@ -27,6 +27,8 @@ class RunOptions:
     """Whether samples that failed are worked on again."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied."""
+    redo: tuple[str, ...] = ()
+    """Steps whose shards are all made again, with nothing copied."""
     repair: bool = False
     """Whether every byte of what is there is read first, and made again where it was damaged."""
     debug: bool = False
@@ -54,6 +56,8 @@ class StepPlan:
     """Bytes of the tars that are there, or of the sources to be read; None where unknown."""
     seconds_estimate: float | None
     """Worker-seconds for the shards to make, after what shards of this step took before; None where none was made."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the shards that stay."""
 
 
 @dataclass(frozen=True, kw_only=True)

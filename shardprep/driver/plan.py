@@ -46,6 +46,7 @@ def _step_plan(state: StepState, kind: StepKind, num_bytes: int | None, strict: 
         stale=len(whys) - whys.count("new"),
         follows=len(state.follows),
         reasons=tuple(reasons),
+        notes=tuple(state.changed_code()),
         num_bytes=num_bytes if num_bytes is not None else sum(committed.tar_bytes for committed in done),
         seconds_estimate=sum(known) / len(known) * (len(whys) + len(state.follows)) if known else None,
     )

@@ -18,7 +18,7 @@ from shardprep.driver.raw import RawState, raw_state, write_raw_info
 from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
-from shardprep.errors import RunFailed, ShardprepError
+from shardprep.errors import RecipeError, RunFailed, ShardprepError
 from shardprep.executors.job import Task
 from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
 from shardprep.executors.main_module import end_second_run
@@ -49,6 +49,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     """
     end_second_run()
     options = options or RunOptions()
+    _check_redo(recipe, options.redo)
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
     log = RunLog(Store(recipe.output, settings.storage_options))
@@ -62,6 +63,16 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
             reporter.message(f"tracebacks: {url}")
         raise
     return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries), log=log.write())
+
+
+def _check_redo(recipe: Recipe, redo: Sequence[str]) -> None:
+    """Raise RecipeError where a step to make again is none of the recipe's, or one that does not work on samples."""
+    known = [step.name for step in recipe.steps if isinstance(step, Pass) or isinstance(step.does, Select)]
+    for name in redo:
+        if name not in known:
+            is_other = name == RAW or any(step.name == name for step in recipe.steps)
+            what = "works on no samples" if is_other else "is no step of the recipe"
+            raise RecipeError(f"--redo {name}: {name} {what}; these can be made again: {', '.join(known)}")
 
 
 @dataclass
@@ -162,10 +173,12 @@ class _Run:
         _raise_failures(name, failures)
 
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
-        state = step_state(self.recipe, step, parent, self.options.retry)
+        state = step_state(self.recipe, step, parent, self.options.retry, step.name in self.options.redo)
         write_info(state.set.store, state.info)
         self._repair(state)
         self.states[step.name] = state
+        for line in state.changed_code():
+            self.reporter.message(line)
         return state
 
     def _repair(self, state: StepState) -> None:
@@ -189,7 +202,8 @@ class _Run:
             storage_options=self.recipe.settings.storage_options,
             earlier=todo.earlier,
             retry=todo.retry,
-            reuse=self.options.reuse and todo.why != "damaged",
+            reuse=self.options.reuse and todo.why != "damaged" and state.name not in self.options.redo,
+            code=state.code,
             redo_failed=self.options.retry,
         )
 

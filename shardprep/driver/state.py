@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal
 
+from shardprep.core.code import changed_codes, codes_of
 from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.failures import num_failed
@@ -27,7 +28,7 @@ class Todo:
     """A shard to make."""
 
     fingerprint: str
-    why: Literal["new", "stale", "damaged", "retry"]
+    why: Literal["new", "stale", "damaged", "retry", "redo"]
     earlier: tuple[str, ...] = ()
     """The shard's ledgers and tars that stand so far."""
     retry: int = 0
@@ -49,6 +50,8 @@ class StepState:
     seen: dict[str, Committed] = field(default_factory=dict)
     """Valid ledgers as `refresh` found them."""
     todo: dict[str, Todo] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the code of stages that are not shardprep's own, by name."""
 
     @property
     def info(self) -> SetInfo:
@@ -64,8 +67,10 @@ class StepState:
         """The sets that a reader of this one joins, base first."""
         return (self,) if self.info.kind == "base" else (*self.ancestors, self)
 
-    def refresh(self, retry: bool) -> None:
-        """Find out which shards are there, from the names and sizes in the folder."""
+    def refresh(self, retry: bool, redo: bool = False) -> None:
+        """Find out which shards are there, from the names and sizes in the folder; those with failures are made again
+        with `retry`, all of them with `redo`.
+        """
         sizes = self.set.store.names()
         names = by_shard(sizes)
         for shard, fingerprint in self.fingerprints.items():
@@ -82,8 +87,8 @@ class StepState:
                 self.todo[shard] = Todo(fingerprint, "damaged", earlier, found.newest.retry + 1)
                 continue
             self.seen[shard] = found.current
-            if retry and num_failed(found.current):
-                self.todo[shard] = Todo(fingerprint, "retry", earlier, found.newest.retry + 1)
+            if redo or (retry and num_failed(found.current)):
+                self.todo[shard] = Todo(fingerprint, "redo" if redo else "retry", earlier, found.newest.retry + 1)
 
     def made(self, shard: str, committed: Committed) -> None:
         """Take note of a shard that was just committed."""
@@ -116,6 +121,16 @@ class StepState:
             lines.append(f"{whys['retry']} shards have failures to retry")
         return lines
 
+    def changed_code(self) -> list[str]:
+        """Say which stages have other code than the one that made the shards that stand."""
+        standing = [committed for shard, committed in self.seen.items() if shard not in self.todo]
+        counts = Counter(name for committed in standing for name in changed_codes(committed.code, self.code))
+        return [
+            f"{name}: its code changed since {count} of {len(standing)} shards were made; "
+            f"raise version, or run with --redo {self.name}. Until then their old values stay"
+            for name, count in counts.items()
+        ]
+
     def _why_stale(self) -> list[str]:
         """Say why shards are stale though `set.json` says the same as the recipe: an earlier run may not have come to its end."""
         names = [name for name in map(parse_ledger_name, self.set.store.names()) if name and name.shard in self.todo]
@@ -131,8 +146,8 @@ def _made_from_else(fingerprint: str, committed: Committed) -> str | None:
     return None if committed.fingerprint == fingerprint else "it was made from something else"
 
 
-def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bool) -> StepState:
-    """Compare a pass or a select with its folder."""
+def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bool, redo: bool = False) -> StepState:
+    """Compare a pass or a select with its folder; with `redo` all its shards are to be made again."""
     store = Store(recipe.output, recipe.settings.storage_options).at(step.name)
     ancestors = parent.joined
     planned = PlannedPass(step.name, step.stages) if isinstance(step, Pass) else None
@@ -153,8 +168,9 @@ def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bo
     fingerprints = {shard: None if read is None else shard_fingerprint(info.step_fingerprint, read) for shard, read in inputs.items()}
     was = read_info_to_replace(store)
     check_kind(store, was, packs=False)
-    state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints)
-    state.refresh(retry)
+    code = codes_of(step.stages) if isinstance(step, Pass) else {}
+    state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints, code=code)
+    state.refresh(retry, redo)
     return state
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from shardprep.core.code import changed_codes
 from shardprep.core.fingerprint import digest
 from shardprep.core.reads import Read, columns_of, narrowed, roles_of
 from shardprep.core.sample import Member, Sample
@@ -49,14 +50,19 @@ class Earlier:
 
 
 def find_earlier(task: ShardTask, store: Store) -> Earlier:
-    """Return the outcomes of the newest ledger that the same step made of the same shard.
+    """Return the outcomes of the newest ledger that the same step, with the same code, made of the same shard.
 
     A ledger that cannot be read, or whose tar is not there whole, counts as not there. With
     `redo_failed` all but what failed is taken.
     """
     if not task.reuse:
         return Earlier()
-    footers = {name: footer for name, footer in _footers(task, store).items() if footer.step_fingerprint == task.step_fingerprint}
+    # Outcomes of a stage's code as it was are not mixed with those of its code as it is.
+    footers = {
+        name: footer
+        for name, footer in _footers(task, store).items()
+        if footer.step_fingerprint == task.step_fingerprint and not changed_codes(footer.code, task.code)
+    }
     own = [name for name, footer in footers.items() if footer.fingerprint == task.fingerprint]
     ledger = _newest(own or list(footers), store)
     if ledger is None:

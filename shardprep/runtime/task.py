@@ -67,6 +67,8 @@ class ShardTask:
     """Whether the shard is given up where its surroundings fail once more: sources on web servers then fail by themselves."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied from an earlier ledger of the shard."""
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the code of stages that are not shardprep's own, by name."""
     redo_failed: bool = False
     """Whether what failed is worked on again all the same."""
     verdicts: Mapping[str, Failed] = field(default_factory=dict)

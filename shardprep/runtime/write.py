@@ -170,6 +170,7 @@ class ShardWriter:
             reused=num_reused,
             halved=self._work.halved,
             versions=library_versions(),
+            code=dict(task.code),
             supersedes=tuple(sorted(name for name in task.earlier if parse_ledger_name(name))),
         )
 

@@ -136,6 +136,8 @@ class Footer:
     halved: int = 0
     """Batches that were halved for want of memory: their bytes may differ from an undisturbed run's."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the code of stages that were not shardprep's own, by name."""
     supersedes: tuple[str, ...] = ()
     """Earlier ledgers of the shard that this one takes the place of."""
     format: int = FORMAT_VERSION

@@ -58,6 +58,8 @@ class Committed:
     seconds: float = 0.0
     decodes: int = 0
     tar_bytes: int = 0
+    code: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the code of stages that were not shardprep's own, by name."""
 
     @classmethod
     def from_footer(cls, ledger: str, footer: Footer) -> Committed:
@@ -72,6 +74,7 @@ class Committed:
             seconds=round(sum(footer.seconds.values()), 3),
             decodes=footer.decodes,
             tar_bytes=footer.tar.size if footer.tar else 0,
+            code=dict(footer.code),
         )
 
 

@@ -17,7 +17,8 @@ def install(site: Path, module: str, source: str, **stages: str) -> dict[str, st
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
     points = "".join(f"{name} = {module}:{kind}\n" for name, kind in stages.items())
     (info / "entry_points.txt").write_text(f"[shardprep.stages]\n{points}")
-    return {**os.environ, "PYTHONPATH": str(site)}
+    places = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
 
 
 def shardprep(*arguments: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -188,3 +188,29 @@ def test_a_script_without_its_guard_is_told_so(place: Path) -> None:
     done = subprocess.run([sys.executable, "script.py", "v1.mp4"], cwd=place, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode != 0
     assert 'under `if __name__ == "__main__":`' in done.stderr
+
+
+def test_changed_code_is_noticed_and_redone_when_asked(place: Path, env: dict[str, str]) -> None:
+    def said(command: str, *options: str) -> str:
+        done = shardprep(command, "recipe.yaml", *options, env=env, cwd=place)
+        assert done.returncode == 0, done.stderr
+        return " ".join((done.stdout + done.stderr).split())
+
+    said("run")
+    old = scores(place / "out", "luma", "scores")
+    module = place / "site" / "luma_stages.py"
+    module.write_text(module.read_text() + "\n# a remark\n")
+    assert "code changed" not in said("plan")
+    module.write_text(module.read_text().replace(") / 255", ") / 510"))
+    for command in ("plan", "run"):
+        notice = said(command)
+        for words in ("score_luma: its code changed since", "raise version, or run with --redo scores"):
+            assert words in notice, notice
+    assert scores(place / "out", "luma", "scores") == old
+    assert "nothing to do" in said("plan")
+    assert "code changed" not in said("run", "--redo", "scores")
+    assert scores(place / "out", "luma", "scores") == pytest.approx({key: value / 2 for key, value in old.items()})
+    assert "code changed" not in said("plan")
+    wrong = shardprep("run", "recipe.yaml", "--redo", "scorse", env=env, cwd=place)
+    assert wrong.returncode == 2
+    assert "--redo scorse: scorse is no step of the recipe; these can be made again: scores, good" in " ".join(wrong.stderr.split())

@@ -110,6 +110,13 @@ def test_other_settings_use_nothing_again(log: Path) -> None:
     assert make(task_of(log, [Costly(length=5)], samples(3), 2, step_fingerprint="other")).worked_on == 3
 
 
+def test_other_code_uses_nothing_again(log: Path) -> None:
+    make(task_of(log, [Costly()], samples(3), 1, code={"costly": "one"}))
+    assert make(task_of(log, [Costly()], samples(4), 2, code={"costly": "one"})).worked_on == 1
+    changed = make(task_of(log, [Costly()], samples(5), 3, code={"costly": "two"}))
+    assert (changed.worked_on, changed.committed.code) == (5, {"costly": "two"})
+
+
 def test_reuse_can_be_turned_off(log: Path) -> None:
     make(task_of(log, [Costly()], samples(3), 1))
     assert make(task_of(log, [Costly()], samples(3), 2, reuse=False)).worked_on == 3
@@ -144,6 +151,18 @@ def test_failures_are_copied_unless_they_are_retried(log: Path) -> None:
     third = make(replace(task, retry=1, redo_failed=True))
     assert (third.worked_on, third.committed.counts.get("input.failed", 0)) == (1, 0)
     assert sorted(path.name for path in (log / "pass").glob("*.parquet")) == ["000000-00000002-1.parquet"]
+
+
+def test_a_failed_child_is_retried_through_its_parent(log: Path) -> None:
+    (log / "refuse").write_text("a1")
+    stages = [Halve(), Costly()]
+    task = task_of(log, stages, samples(3), 1)
+    first = make(task)
+    # The parent is dropped as `no-child-kept`; that its children failed is said by their own rows alone.
+    assert (first.committed.counts["output.failed:refused"], first.committed.counts.get("input.failed", 0)) == (2, 0)
+    (log / "refuse").unlink()
+    again = make(replace(task, retry=1, redo_failed=True))
+    assert (again.worked_on, again.committed.counts.get("output.failed", 0), again.committed.counts["output.kept"]) == (1, 0, 6)
 
 
 @pytest.mark.parametrize("damage", ["ledger", "tar", "no tar"])
