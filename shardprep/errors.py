@@ -1,11 +1,16 @@
 """The errors a user can meet, as one tree: catch `ShardprepError` for all of them."""
 
+from shardprep.redaction import redact
+
 REPAIR = "Run the recipe again with --repair"
 """The remedy for a damaged shard, in one place because many messages end with it."""
 
 
 class ShardprepError(Exception):
-    """Something the user can mend. The message names the thing, what came, what was expected and the next step."""
+    """Something the user can mend. The message names the thing, what came, what was expected and the next step, and no secret."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(argument) if isinstance(argument, str) else argument for argument in args))
 
 
 class RecipeError(ShardprepError, ValueError):

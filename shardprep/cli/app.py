@@ -10,6 +10,7 @@ import typer
 import typer.core
 
 from shardprep.cli import describing, doctor, looking, running
+from shardprep.cli.discreet import discreet
 from shardprep.errors import RecipeError, ShardprepError, Stopped
 
 EXIT_ERROR, EXIT_USAGE, EXIT_STOPPED, EXIT_GIVEN_UP = 1, 2, 3, 4
@@ -70,4 +71,5 @@ def main() -> None:
     # A folder's name may be no UTF-8, and a terminal may know few characters: neither ends a run.
     if isinstance(sys.stdout, io.TextIOWrapper) and (sys.stdout.encoding, sys.stdout.errors) != ("utf-8", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = discreet(sys.stdout), discreet(sys.stderr)
     app()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from shardprep.errors import StoreError
 from shardprep.executors.local import WorkerTraceback
+from shardprep.redaction import redact
 from shardprep.runtime.task import StageError
 from shardprep.shards.store import Store
 
@@ -43,6 +44,6 @@ class RunLog:
         store = self.store.at(LOGS)
         with suppress(StoreError):
             if self._texts:
-                store.replace_bytes(self.name, "\n".join(self._texts).encode(errors="backslashreplace"))
+                store.replace_bytes(self.name, redact("\n".join(self._texts)).encode(errors="backslashreplace"))
                 return f"{store.url}/{self.name}"
         return None

@@ -16,6 +16,7 @@ from shardprep.recipe.document import MAX_CHARACTERS, Document, Path, Problems, 
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
+from shardprep.redaction import is_secret_name, remember_secrets
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.catalogue import describe_settings, find_stage, stage_names
 
@@ -55,6 +56,9 @@ def load_recipe(
         name, equals, value = text.partition("=")
         if not equals:
             raise RecipeError(f"--set {text}: expected NAME=VALUE, such as steps.clips.detect_scenes.threshold=2.5")
+        # Also under a name that is misspelt, of which the error is told.
+        last = name.rpartition(".")[2]
+        remember_secrets(value, is_secret=last == "storage_options" or is_secret_name(last))
         override(document, name, parse_document(value, f"--set {name}").data if value.strip() else None, f"--set {text}")
     return _read(document, until)
 
@@ -78,6 +82,7 @@ def recipe_from_dict(data: Mapping[str, Any], *, origin: str = "recipe", until: 
 def _read(document: Document, until: str | None) -> Recipe:
     problems = Problems(document)
     data = document.data
+    _remember_secrets(data)
     if not isinstance(data, Mapping):
         raise RecipeError(f"{document.place(())}: a recipe is a mapping of {', '.join(TOP[:4])}")
     for name in data:
@@ -96,6 +101,14 @@ def _read(document: Document, until: str | None) -> Recipe:
         problems.add(path, message)
     problems.raise_any()
     return recipe
+
+
+def _remember_secrets(data: Any) -> None:
+    """Take note of credentials before anything of the recipe is said, whatever is wrong with it."""
+    if isinstance(data, Mapping):
+        source = data.get("source")
+        for place in (data, source if isinstance(source, Mapping) else {}):
+            remember_secrets(place.get("storage_options"))
 
 
 def _source(data: Mapping[str, Any], problems: Problems) -> SourceSpec | None:

@@ -108,7 +108,8 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
     if _has_infinity(value):
         problems.add(path, f"{what} is not finite; expected {expected(kind)}")
         return None
-    if isinstance(value, str) and (kind is str or str in get_args(kind)):
+    is_union = get_origin(kind) in (Union, types.UnionType)
+    if isinstance(value, str) and (kind is str or (is_union and str in get_args(kind))):
         # Any text will do, also a path that is no UTF-8, which pydantic takes for no text.
         return value
     if isinstance(value, (str, int, float)) and not isinstance(value, bool) and _is_list(kind):

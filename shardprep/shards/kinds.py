@@ -7,6 +7,7 @@ import re
 from fsspec.registry import known_implementations, registry
 
 from shardprep.errors import UnknownStore
+from shardprep.redaction import without_password
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "web", "https": "web", "memory": "", "file": ""}
 """The extra that brings what a kind of store needs, by the scheme of its URLs; empty where the core suffices."""
@@ -24,6 +25,10 @@ def check_kind(url: str) -> None:
         raise UnknownStore(f"{url}: chained URLs (a::b) are not read; name the file itself, or copy it first. {_known()}")
     if name not in EXTRAS and name not in _PACKAGES and not _is_plugged_in(name):
         raise UnknownStore(f"{url}: {name}:// is no kind of store that is read here; copy the files first. {_known()}")
+    if name not in ("http", "https") and without_password(url) != url:
+        raise UnknownStore(
+            f"{url}: credentials in the address are not read; give them by {name}'s own environment variables, or storage_options"
+        )
     if not url.partition("://")[2].strip("/") and name != "memory":
         raise UnknownStore(f"{url}: it names no bucket or host; expected {name}://NAME/PATH")
 

@@ -17,6 +17,7 @@ from shardprep.core.blob import Blob, read_blob
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
 from shardprep.core.sample import Record
 from shardprep.errors import REPAIR, ShardError
+from shardprep.redaction import redact
 from shardprep.shards.columns import is_plain, pick_leaves, record_columns
 from shardprep.shards.refusal import refusals
 from shardprep.shards.tar import Placed
@@ -336,6 +337,8 @@ def _footer(metadata: Mapping[bytes, bytes] | None, name: str) -> Footer:
 def _values(role: str, row: InputRow | OutputRow) -> dict[str, Any]:
     """Return a row's values by column name, `record` besides."""
     values: dict[str, Any] = {"role": role, **vars(row)}
+    if row.detail is not None:
+        values["detail"] = redact(row.detail)
     for name in ("members", "tensors"):
         if name in values:
             values[name] = [vars(one) for one in values[name]]

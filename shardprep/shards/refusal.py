@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shardprep.errors import Forbidden, StoreError, Unavailable
-from shardprep.shards.signed import unsigned_text
+from shardprep.redaction import redact
 
 _UNREACHABLE = frozenset(
     "ETIMEDOUT ECONNREFUSED ECONNRESET ECONNABORTED EHOSTUNREACH EHOSTDOWN ENETUNREACH ENETDOWN ESTALE EPIPE EBUSY EIO EREMOTEIO".split()
@@ -81,7 +81,7 @@ def refusals(doing: str, folder: str | None = None) -> Iterator[None]:
 
 def _refusal(error: Exception, doing: str, folder: str | None) -> StoreError | Unavailable:
     code = _code(error)
-    doing = unsigned_text(doing)
+    doing = redact(doing)
     if (is_of_credentials := _is_of_credentials(error)) or code in _FORBIDDEN or _status(error) in (401, 403):
         return Forbidden(f"{doing}: {_NEXT_STEP['EACCES']} ({_words(error)})", is_of_credentials=is_of_credentials)
     if code in _UNREACHABLE or (isinstance(error, _loaded(_CONNECTION_ERRORS)) and not _is_final(error)):
@@ -128,7 +128,7 @@ def _code(error: Exception) -> str:
 
 
 def _words(error: Exception) -> str:
-    return unsigned_text(" ".join(str(error).split()))[:300] or type(error).__name__
+    return redact(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def _free(folder: str | None) -> str:

@@ -16,6 +16,7 @@ from fsspec.core import url_to_fs
 
 from shardprep.core.blob import Blob, FileBlob
 from shardprep.errors import StoreError, UnknownStore
+from shardprep.redaction import remember_secrets
 from shardprep.shards.kinds import check_kind, missing_package
 from shardprep.shards.local import LocalFolder, StoredFile, Temporary
 from shardprep.shards.refusal import refusals
@@ -85,6 +86,7 @@ class Store:
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self._options = dict(storage_options or {})
+        remember_secrets(self._options)
         self._folder: LocalFolder | RemoteFolder
         if _URL.match(url):
             self.url, self._folder = _remote(url, self._options)
@@ -240,6 +242,7 @@ def _remote(url: str, options: dict[str, Any]) -> tuple[str, RemoteFolder]:
 def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple[Any, str]:
     """Return fsspec's filesystem of a URL, and the path in it; UnknownStore where none can be had."""
     check_kind(url)
+    remember_secrets(storage_options)
     try:
         with refusals(f"opening {url}"):
             fs, root = url_to_fs(url, **(storage_options or {}))

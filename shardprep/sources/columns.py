@@ -10,6 +10,7 @@ from typing import Any
 
 from shardprep.core.sample import Record
 from shardprep.errors import SourceError
+from shardprep.redaction import redact
 from shardprep.sources.captions import clean_text
 
 MAX_DEPTH = 32
@@ -162,7 +163,8 @@ def _is_float(value: Any) -> bool:
 def _text(value: Any) -> str | None:
     if isinstance(value, float) and math.isnan(value):
         return None
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else _json(value)
+    # An address in some column may be signed, as that of the video is.
+    return redact(value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else _json(value))
 
 
 def _json(value: Any) -> str:

@@ -14,13 +14,13 @@ from shardprep.sources.columns import as_text, columns_of, look_up, shape_proble
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
 from shardprep.sources.keys import printable, source_key
-from shardprep.sources.places import absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.places import WEB, absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.rows import Row, read_rows
 from shardprep.sources.spec import SourceSpec
 from shardprep.sources.videos import file_entry
 
 LIST_SUFFIXES = ("csv", "tsv", "json", "jsonl", "parquet")
-SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs hf memory".split())
+SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs memory".split())
 """Kinds of stores that a row may name besides those of the recipe: data does not choose which code is loaded."""
 
 
@@ -96,5 +96,10 @@ def _locate(value: Any, root: str, schemes: set[str]) -> tuple[str, str | None]:
     if not isinstance(value, str) or not value.strip():
         return "", f"no-path: the row names no file but {value!r}"
     if is_url(value) and scheme_of(value) not in SCHEMES | schemes:
-        return value, f"unknown-store: a list may name files, {', '.join(sorted(SCHEMES - {'file'}))}; {printable(value)} is none of these"
+        return (
+            value,
+            f"unknown-store: a list may name files, {', '.join(sorted(SCHEMES - {'file'}))}; {printable(public(value))} is none of these",
+        )
+    if is_url(value) and scheme_of(value) not in WEB and public(value) != value:
+        return value, f"credentials-in-address: {public(value)} had a user and a password in it; give them in storage_options"
     return join(root, value), None

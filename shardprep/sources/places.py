@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from shardprep.shards.signed import unsigned
+from shardprep.redaction import unsigned, without_password
 
 WEB = ("http", "https")
 """Schemes of web servers."""
@@ -74,8 +74,10 @@ def common_folder(folders: Sequence[str]) -> str:
 
 
 def public(place: str) -> str:
-    """Return a place as it is recorded: a web address without what signs it, so that it is one place however often it is signed."""
-    return unsigned(place) if scheme_of(place) in WEB else place
+    """Return a place as it is recorded: a URL without credentials, so that it is one place however often a web address is signed."""
+    if scheme_of(place) in WEB:
+        return unsigned(place)
+    return without_password(place) if is_url(place) else place
 
 
 def store_of(place: str) -> str:

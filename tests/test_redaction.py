@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from shardprep.redaction import redact, remember_secrets, unsigned, unsigned_text
 from shardprep.shards.refusal import refusals
-from shardprep.shards.signed import unsigned, unsigned_text
 from shardprep.shards.store import StoreError
 
 SIGNED = {
@@ -40,3 +40,31 @@ def test_a_refusal_names_no_credential() -> None:
 def test_other_text_stays_as_it_is() -> None:
     text = "out/what?token=1 s3://bucket/a?sig=2 a@b.mp4"
     assert unsigned_text(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("s3://AKIAX:5ec@bucket/a.mp4: not found", "s3://***@bucket/a.mp4: not found"),
+        ("--set source.storage_options.secret=5ec --until clips", "--set source.storage_options.secret=*** --until clips"),
+        ("--set 'storage_options={key: a, secret: 5ec}'", "--set 'storage_options=***'"),
+        (
+            "--set storage_options.client_kwargs.aws_secret_access_key='5 ec'",
+            "--set storage_options.client_kwargs.aws_secret_access_key=***",
+        ),
+        ("--set storage_options.endpoint_url=http://host:9000", "--set storage_options.endpoint_url=http://host:9000"),
+        ("abfs://box@account.dfs.core.windows.net/a", "abfs://box@account.dfs.core.windows.net/a"),
+        ("wrote s3://bucket/a@b:c.mp4", "wrote s3://bucket/a@b:c.mp4"),
+    ],
+)
+def test_what_leaves_the_program_has_no_secret(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+def test_credentials_of_a_store_are_hidden_wherever_they_come_up() -> None:
+    remember_secrets(
+        {"key": "AKIA-ENTITY", "client_kwargs": {"headers": {"Authorization": "Bearer 5ec5ec"}}, "endpoint_url": "http://h:9000"}
+    )
+    assert redact("the key AKIA-ENTITY is unknown at http://h:9000 (Bearer 5ec5ec)") == "the key *** is unknown at http://h:9000 (***)"
+    assert str(StoreError("no AKIA-ENTITY here")) == "no *** here"
