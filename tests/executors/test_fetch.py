@@ -15,6 +15,7 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from shardprep.core.blob import read_blob
+from shardprep.core.reads import parse_read
 from shardprep.driver.model import Silent
 from shardprep.driver.run import run
 from shardprep.executors.fetch import Fetcher
@@ -164,7 +165,7 @@ CHAIN = (
     ],
 )
 def test_only_tars_that_the_task_reads_are_fetched(reads: tuple[str, ...], is_base: bool, tars: list[str]) -> None:
-    task = task_of(chain=CHAIN, reads=reads, is_base=is_base)
+    task = task_of(chain=CHAIN, reads=tuple(map(parse_read, reads)), is_base=is_base)
     assert [file.url for file in remote_files(task)] == [f"s3://b/{tar}" for tar in tars]
     changed = replace(task, **with_copies(task, {"s3://b/clips/c.tar": "/tmp/c"}))
     assert [part.tar_copy for part in changed.chain] == ["/tmp/c", None, None]
@@ -172,7 +173,7 @@ def test_only_tars_that_the_task_reads_are_fetched(reads: tuple[str, ...], is_ba
 
 
 def test_nothing_local_is_fetched() -> None:
-    assert remote_files(task_of(chain=(at("/data/clips", "c.tar", 10),), reads=("video",))) == []
+    assert remote_files(task_of(chain=(at("/data/clips", "c.tar", 10),), reads=(parse_read("video"),))) == []
 
 
 def test_of_a_foreign_tar_only_the_larger_part_is_worth_a_copy() -> None:

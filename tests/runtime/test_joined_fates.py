@@ -89,7 +89,7 @@ def made_of(wishes: Sequence[Mapping[str, Any]]) -> list[Made]:
 
 def rows_of(folder: Path) -> dict[str, InputRow]:
     store = Store(str(folder / "pass"))
-    info = SetInfo(step="pass", kind="base", step_fingerprint="step", identity={}, parents=(), shards=("000000",))
+    info = SetInfo(step="pass", kind="base", step_fingerprint="step", identity={}, parents=("../source-1",), shards=("000000",))
     write_info(store, info)
     shard_set = ShardSet(store, info)
     ledger = shard_set.ledger(shard_set.current()["000000"].ledger)
