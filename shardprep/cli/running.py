@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter
-    from shardprep.driver.model import RunPlan
     from shardprep.executors.local import StopSignal
     from shardprep.recipe.model import Recipe
 
@@ -95,22 +93,24 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Say what a run would make, and why: new, stale because a setting changed, or done."""
+    from shardprep.cli.plan_table import print_plan
     from shardprep.driver.plan import plan as plan_run
 
     loaded = _Wanted(recipe, source, output, tuple(changes or ()), None).load()
     _make_tiny_models(loaded, None, _reporter(Log.lines))
     found = plan_run(loaded, strict=strict)
-    _print_plan(found, as_json, "there is work to do; of `follow` only the run can tell" if found.has_work else "nothing to do")
+    print_plan(found, as_json, "there is work to do; of `follow` only the run can tell" if found.has_work else "nothing to do")
 
 
 def status(output: OutputArgument, as_json: AsJson = False) -> None:
     """Say which shards of an output are done, without a recipe."""
+    from shardprep.cli.plan_table import print_plan
     from shardprep.driver.status import status as read_status
 
     found = read_status(output)
     missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
     verdict = f"{missing} shards are missing, {stale} were made from something else than what is there; run the recipe again"
-    _print_plan(found, as_json, verdict if missing or stale else "complete")
+    print_plan(found, as_json, verdict if missing or stale else "complete")
 
 
 @dataclass(frozen=True)
@@ -223,45 +223,3 @@ def _stopping() -> Iterator[StopSignal]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
-    if as_json:
-        data = {"recipe": found.recipe, "output": found.output, "has_work": found.has_work, "steps": [asdict(step) for step in found.steps]}
-        print(json.dumps(data, indent=2))
-        return
-    from rich import box
-    from rich.table import Table
-
-    from shardprep.cli.reporters import make_console
-
-    table = Table("step", "kind", box=box.SIMPLE_HEAD)
-    for column in ("done", "stale", "new", "follow", "bytes", "time"):
-        table.add_column(column, justify="right")
-    table.add_column("why", overflow="fold")
-    for step in found.steps:
-        numbers = map(str, (step.done, step.stale, step.new, step.follows))
-        table.add_row(
-            step.name, step.kind, *numbers, _size(step.num_bytes), _time(step.seconds_estimate), "\n".join((*step.reasons, *step.notes))
-        )
-    make_console().print(table)
-    print(f"output: {found.output}\n{verdict}")
-
-
-def _size(num_bytes: int | None) -> str:
-    if num_bytes is None:
-        return "?"
-    size = float(num_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

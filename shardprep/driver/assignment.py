@@ -108,6 +108,18 @@ def as_they_were(entries: list[SourceEntry], known: pa.Table) -> list[SourceEntr
     return [_with_version(entry, *were[entry.key]) if entry.key in were else entry for entry in entries]
 
 
+def changes(entries: Sequence[SourceEntry], known: pa.Table) -> str:
+    """Say how many samples of the source are new, changed and gone since it was listed before; empty where nothing was, or did."""
+    versions = dict(zip(known["key"].to_pylist(), known["version"].to_pylist(), strict=True))
+    now = {entry.key: entry.version for entry in entries}
+    numbers = {
+        "new": len(now.keys() - versions.keys()),
+        "changed": sum(versions[key] not in (None, now[key]) for key in now.keys() & versions.keys()),
+        "removed": len(versions.keys() - now.keys()),
+    }
+    return ", ".join(f"{number} {word}" for word, number in numbers.items() if number) if versions else ""
+
+
 def _table_of(entries: Mapping[str, Sequence[SourceEntry]]) -> pa.Table:
     """Return a row of `shard`, `key`, `version` and `size` per source."""
     held = [entry for of_shard in entries.values() for entry in of_shard]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shardprep.core.fingerprint import FORMAT_VERSION, stage_identity
@@ -16,9 +16,9 @@ _LONGEST = 160
 """Characters of a value that a message shows; an expression differs anywhere in it."""
 
 
-def pass_identity(stages: Sequence[Stage], settings: WorkSettings) -> dict[str, Any]:
-    """Return what the results of a pass depend on beside its input."""
-    identities = [stage_identity(stage, {w.name: digest_weights(w.name) for w in stage.weights}) for stage in stages]
+def pass_identity(stages: Sequence[Stage], settings: WorkSettings, weigh: Callable[[str], str] = digest_weights) -> dict[str, Any]:
+    """Return what the results of a pass depend on beside its input; `weigh` returns the digest of weights by name."""
+    identities = [stage_identity(stage, {w.name: weigh(w.name) for w in stage.weights}) for stage in stages]
     return {"format": FORMAT_VERSION, "stages": identities, "settings": settings.identity()}
 
 

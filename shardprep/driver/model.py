@@ -55,9 +55,24 @@ class StepPlan:
     num_bytes: int | None
     """Bytes of the tars that are there, or of the sources to be read; None where unknown."""
     seconds_estimate: float | None
-    """Worker-seconds for the shards to make, after what shards of this step took before; None where none was made."""
+    """Worker-seconds for the shards to make, after what samples of this step took before; None where none was made."""
     notes: tuple[str, ...] = ()
     """What a person should know of the shards that stay."""
+    samples: int | None = None
+    """Input samples of the shards to make, estimated where they are still to be made themselves; None where nothing tells."""
+    stale_samples: int | None = None
+    """Those of them that a change touches: their shards were made before."""
+    bytes_estimate: int | None = None
+    """Bytes of the tars to make; None where nothing tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbsentWeights:
+    """Weights of the hub that a run would fetch."""
+
+    name: str
+    num_bytes: int | None
+    """None where the hub was not asked, or gave no answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +82,10 @@ class RunPlan:
     recipe: str
     output: str
     steps: tuple[StepPlan, ...]
+    notes: tuple[str, ...] = ()
+    """What a person should know of the source."""
+    weights: tuple[AbsentWeights, ...] = ()
+    """Weights that are not on this machine."""
 
     @property
     def has_work(self) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from shardprep.core.fingerprint import FORMAT_VERSION, digest, shard_fingerprint
 from shardprep.driver.assignment import (
     as_they_were,
+    changes,
     first_unused,
     keys_by_shard,
     read_assignment,
@@ -38,6 +39,8 @@ class RawState:
     """The number of the first shard name that was never used, these shards included."""
     notes: tuple[str, ...]
     """What a person should know of the source."""
+    changes: str
+    """How many samples are new, changed and removed, such as `2 new, 1 removed`."""
     tar_indexes: TarIndexes
     """What the source's tars hold; `write_raw_info` keeps it for the next run."""
 
@@ -69,7 +72,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
-    return RawState(state, assigned, first_new, tuple(notes), tar_indexes)
+    return RawState(state, assigned, first_new, tuple(notes), changes(entries, known), tar_indexes)
 
 
 def write_raw_info(raw: RawState) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Literal
@@ -15,6 +15,7 @@ from shardprep.driver.failures import num_failed
 from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
+from shardprep.models.weights import digest_weights
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.join import Chain, chain_of
@@ -146,12 +147,22 @@ def _made_from_else(fingerprint: str, committed: Committed) -> str | None:
     return None if committed.fingerprint == fingerprint else "it was made from something else"
 
 
-def step_state(recipe: Recipe, step: Pass | Gather, parent: StepState, retry: bool, redo: bool = False) -> StepState:
-    """Compare a pass or a select with its folder; with `redo` all its shards are to be made again."""
+def step_state(
+    recipe: Recipe,
+    step: Pass | Gather,
+    parent: StepState,
+    retry: bool,
+    redo: bool = False,
+    weigh: Callable[[str], str] = digest_weights,
+) -> StepState:
+    """Compare a pass or a select with its folder; with `redo` all its shards are to be made again.
+
+    `weigh` returns the digest of weights by name.
+    """
     store = Store(recipe.output, recipe.settings.storage_options).at(step.name)
     ancestors = parent.joined
     planned = PlannedPass(step.name, step.stages) if isinstance(step, Pass) else None
-    identity = pass_identity(step.stages, work_settings(recipe)) if isinstance(step, Pass) else gather_identity(step.does)
+    identity = pass_identity(step.stages, work_settings(recipe), weigh) if isinstance(step, Pass) else gather_identity(step.does)
     shards = parent.info.shards
     info = SetInfo(
         step=step.name,

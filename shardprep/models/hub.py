@@ -11,8 +11,13 @@ from pathlib import Path
 from shardprep.errors import MissingExtra, RecipeError, Unavailable
 
 _TRUE = frozenset({"1", "on", "yes", "true"})
+_ASK_SECONDS = 10
 _CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
 _FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+
+
+class NotHere(RecipeError):
+    """Weights that the local cache lacks, where the hub may not be asked."""
 
 
 def is_offline() -> bool:
@@ -42,6 +47,29 @@ def fetch_files(repo: str, path: str, revision: str | None) -> Path:
     if not found.exists():
         raise RecipeError(f"weights {repo}: revision {commit[:12]} holds no {path}; look at https://huggingface.co/{repo}/tree/{commit}")
     return found
+
+
+def is_fetched(repo: str, path: str, commit: str) -> bool:
+    """Whether weights lie in the local cache; nothing is asked of the hub."""
+    from huggingface_hub import constants
+
+    found = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / commit / path
+    return found.is_file() or any(found.glob("*.safetensors")) or any(found.glob("*.bin"))
+
+
+def size_of(repo: str, path: str, revision: str | None) -> int | None:
+    """Return the bytes of weights as the hub says them; None where it is not to be asked, or gives no answer."""
+    from huggingface_hub import HfApi, errors
+
+    if is_offline():
+        return None
+    try:
+        files = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_ASK_SECONDS).siblings or []
+    except (errors.HfHubHTTPError, OSError):
+        return None
+    inside = [file for file in files if file.rfilename == path or file.rfilename.rpartition("/")[0] == path]
+    chosen = [file for file in inside if file.rfilename.endswith(".safetensors")] or inside
+    return sum(file.size or 0 for file in chosen)
 
 
 def _snapshot(repo: str, revision: str | None, patterns: list[str], below: str | None = None) -> Path:
@@ -75,7 +103,7 @@ def _our_words(repo: str, revision: str | None) -> Iterator[None]:
         raise RecipeError(f"{what}: {error}") from error
     except errors.LocalEntryNotFoundError as error:
         if is_offline():
-            raise RecipeError(
+            raise NotHere(
                 f"{what}: not in the local cache, and HF_HUB_OFFLINE is set; unset it, or run `hf download {repo}` where there is a network"
             ) from error
         raise Unavailable(f"{what}: the hub cannot be reached and the local cache lacks files: {error}") from error

@@ -26,6 +26,14 @@ class Earlier:
     inputs: Mapping[str, InputRow] = field(default_factory=dict)
     children: Mapping[str, list[OutputRow]] = field(default_factory=dict)
 
+    @property
+    def seconds_per_sample(self) -> float:
+        """What a sample took in the runs before."""
+        if self.ledger is None or not self.ledger.inputs:
+            return 0.0
+        footer = self.ledger.footer
+        return (sum(footer.seconds.values()) + footer.reused_seconds) / len(self.ledger.inputs)
+
     def results(self, digests: Mapping[str, str], store: Store, *, together: bool) -> dict[str, Result]:
         """Return what became of the samples that have not changed, by key; `digests` are those of the samples now.
 

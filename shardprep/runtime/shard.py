@@ -53,7 +53,8 @@ def _adopted(standing: Committed, task: ShardTask) -> ShardResult:
 
 def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: Store) -> ShardResult:
     items, digests = _inputs(task)
-    reused = find_earlier(task, store).results(digests, store, together=task.joins)
+    earlier = find_earlier(task, store)
+    reused = earlier.results(digests, store, together=task.joins)
     todo = [item for item in items if item.origin not in reused]
     with ShardWriter(task, store, work) as writer:
         made = _results(run_stages(task.stages, processes, todo, work), task, digests)
@@ -65,7 +66,7 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
         # A generator that is asked once more runs what follows its last sample.
         assert next(made, None) is None, "more results than samples"
         _check_inputs(task)
-        committed, adopted = writer.commit(num_reused=len(reused))
+        committed, adopted = writer.commit(num_reused=len(reused), reused_seconds=earlier.seconds_per_sample * len(reused))
     return ShardResult(
         shard=task.shard,
         committed=committed,

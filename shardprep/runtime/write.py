@@ -92,7 +92,7 @@ class ShardWriter:
         gone = replace(result.row, fate="dropped", stage=self._stage, reason="no-child-kept", into=())
         self._inputs.append(replace(result.row, into=into) if into else gone)
 
-    def commit(self, num_reused: int) -> tuple[Committed, bool]:
+    def commit(self, num_reused: int, reused_seconds: float = 0.0) -> tuple[Committed, bool]:
         """Make the shard exist; return what stands in the store now and whether another writer was first."""
         task, store = self._task, self._store
         self._inputs = with_shared_fates(self._inputs, self._receivers)
@@ -100,7 +100,7 @@ class ShardWriter:
         assert kept == {key for row in self._inputs for key in row.into}, "input and output rows name each other"
         tar = self._commit_tar()
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
-        footer = self._footer(tar, num_reused)
+        footer = replace(self._footer(tar), reused=num_reused, reused_seconds=round(reused_seconds, 3))
         mine = store.create_bytes(name, encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds))
         if not mine:
             footer = read_footer(store.blob(name), f"{store.url}/{name}")
@@ -154,7 +154,7 @@ class ShardWriter:
             self._file.commit(name, replace=True)
         return TarRef(name=name, sha256=done.sha256, size=done.size)
 
-    def _footer(self, tar: TarRef | None, num_reused: int) -> Footer:
+    def _footer(self, tar: TarRef | None) -> Footer:
         task = self._task
         return Footer(
             step=task.step,
@@ -167,7 +167,6 @@ class ShardWriter:
             counts=count_rows(self._inputs, self._outputs),
             seconds={name: round(value, 3) for name, value in self._work.seconds.items()},
             decodes=self._work.decodes,
-            reused=num_reused,
             halved=self._work.halved,
             versions=library_versions(),
             code=dict(task.code),

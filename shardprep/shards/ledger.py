@@ -134,6 +134,8 @@ class Footer:
     """How often a video was decoded."""
     reused: int = 0
     """Input samples whose outcomes were copied from an earlier ledger."""
+    reused_seconds: float = 0.0
+    """What these had taken when they were worked on."""
     halved: int = 0
     """Batches that were halved for want of memory: their bytes may differ from an undisturbed run's."""
     versions: Mapping[str, str] = field(default_factory=dict)

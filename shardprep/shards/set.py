@@ -56,6 +56,8 @@ class Committed:
     inputs: tuple[str, ...] = ()
     """The digests of the ledgers that it was made from, in the order of the set's parents."""
     seconds: float = 0.0
+    cost_seconds: float = 0.0
+    """`seconds`, and what the outcomes that were used again had taken before."""
     decodes: int = 0
     tar_bytes: int = 0
     code: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +74,7 @@ class Committed:
             counts=dict(footer.counts),
             inputs=tuple(ref.digest for ref in footer.inputs),
             seconds=round(sum(footer.seconds.values()), 3),
+            cost_seconds=round(sum(footer.seconds.values()) + footer.reused_seconds, 3),
             decodes=footer.decodes,
             tar_bytes=footer.tar.size if footer.tar else 0,
             code=dict(footer.code),

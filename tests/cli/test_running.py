@@ -11,7 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shardprep.cli.app import app
-from shardprep.cli.running import Log, _as_changes, _size, _stopping, _time, _Wanted
+from shardprep.cli.plan_table import size_words, time_words
+from shardprep.cli.running import Log, _as_changes, _stopping, _Wanted
 
 RECIPE = """
 source: {videos: videos, samples_per_shard: 2}
@@ -173,8 +174,8 @@ def test_sigterm_gives_up_at_once() -> None:
 
 
 def test_sizes_and_times_read_well() -> None:
-    assert [_size(size) for size in (None, 0, 1023, 1536, 5 << 30, 3 << 40)] == ["?", "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3.0 TiB"]
-    assert [_time(seconds) for seconds in (None, 0.4, 61, 7260)] == ["?", "0 s", "1 min 01 s", "2 h 01 min"]
+    assert [size_words(size) for size in (None, 0, 1023, 1536, 5 << 30, 3 << 40)] == ["?", "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3.0 TiB"]
+    assert [time_words(seconds) for seconds in (None, 0, 0.4, 61, 7260)] == ["?", "0 s", "1 s", "1 min 01 s", "2 h 01 min"]
 
 
 def test_log_kinds() -> None:

@@ -1,0 +1,99 @@
+"""A plan, or the state of an output, as a table or as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.table import Table
+
+from shardprep.cli.reporters import make_console
+
+if TYPE_CHECKING:
+    from shardprep.driver.model import RunPlan, StepPlan
+
+_UNKNOWN = "?"
+
+
+def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
+    """Print what is done and what a run would make, why, and what it may cost."""
+    if as_json:
+        data = {name: value for name, value in asdict(found).items() if name != "steps"}
+        print(json.dumps(data | {"has_work": found.has_work, "steps": [asdict(step) for step in found.steps]}, indent=2))
+        return
+    table = Table("step", "kind", box=box.SIMPLE_HEAD)
+    for column in ("done", "stale", "new", "follow", "samples", "there", "to come", "worker time"):
+        table.add_column(column, justify="right")
+    for step in found.steps:
+        table.add_row(step.name, step.kind, *_numbers(step))
+    make_console().print(table)
+    for line in (*_whys(found), *found.notes, *_weights(found), *_totals(found)):
+        print(line)
+    print(f"output: {found.output}\n{verdict}")
+
+
+def size_words(num_bytes: int | None) -> str:
+    """Return `1.5 KiB`, and `?` for an unknown size."""
+    if num_bytes is None:
+        return _UNKNOWN
+    size = float(num_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def time_words(seconds: float | None) -> str:
+    """Return `2 h 01 min`, and `?` for an unknown time; what is not nothing is at least a second."""
+    if seconds is None:
+        return _UNKNOWN
+    minutes, rest = divmod(max(1, round(seconds)) if seconds else 0, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _numbers(step: StepPlan) -> list[str]:
+    to_do = step.new or step.stale or step.follows
+    shards = [str(number) if number else "" for number in (step.done, step.stale, step.new, step.follows)]
+    samples = "" if not to_do else _UNKNOWN if step.samples is None else str(step.samples)
+    there = "" if step.kind == "source" and to_do else size_words(step.num_bytes)
+    come = f"~{size_words(step.bytes_estimate)}" if step.bytes_estimate else size_words(step.bytes_estimate)
+    return [*shards, samples, there, come if to_do else "", time_words(step.seconds_estimate) if to_do else ""]
+
+
+def _whys(found: RunPlan) -> list[str]:
+    """Return why steps are to be made again and how many samples that touches, and what a person should know of the others."""
+    lines = []
+    for step in found.steps:
+        touched = f" ({step.stale_samples} samples)" if step.stale_samples else ""
+        lines += [f"{step.name}: {reason}{touched}" for reason in step.reasons]
+        lines += [f"{step.name}: {note}" for note in step.notes]
+    return lines
+
+
+def _weights(found: RunPlan) -> list[str]:
+    return [
+        f"weights {weights.name} are not on this machine ({size_words(weights.num_bytes)}): the run fetches them"
+        if weights.num_bytes is not None
+        else f"weights {weights.name} are not on this machine: the run fetches them from the hub"
+        for weights in found.weights
+    ]
+
+
+def _totals(found: RunPlan) -> list[str]:
+    if not found.has_work:
+        return []
+    sizes = [step.bytes_estimate for step in found.steps if step.new or step.stale or step.follows]
+    seconds = [step.seconds_estimate for step in found.steps if (step.new or step.stale or step.follows) and step.kind != "pack"]
+    if not sizes:
+        return []
+    known = sum(size for size in sizes if size is not None)
+    least = "at least " if None in sizes else "about "
+    lines = [f"to be written: {least}{size_words(known)}" + (" (? : nothing of that step was made yet)" if None in sizes else "")]
+    worker_seconds = sum(one for one in seconds if one is not None)
+    if worker_seconds:
+        lines.append(f"worker time: {'at least ' if None in seconds else 'about '}{time_words(worker_seconds)}, divided by the workers")
+    return lines
