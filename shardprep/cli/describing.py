@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,11 +20,13 @@ models = typer.Typer(help="Make the models that recipes name.", no_args_is_help=
 def stages(name: Annotated[str | None, typer.Argument(help="A stage or gather, to see its settings.")] = None) -> None:
     """List the stages, or show the settings of one: units, defaults, what it reads and writes."""
     from shardprep.recipe.load import GATHERS
-    from shardprep.stages.catalogue import describe_settings, describe_stage, find_stage, stage_names
+    from shardprep.stages.catalogue import describe_settings, describe_stage, find_stage, find_stages
 
     if name is None:
-        infos = [describe_stage(find_stage(known)) for known in stage_names()]
-        _print_list(infos)
+        kinds, broken = find_stages()
+        _print_list([describe_stage(kind) for kind in kinds.values()])
+        for one in broken:
+            print(f"BROKEN {one.name}, of {one.package}: {one.error}")
         print(f"and the gathers {' and '.join(GATHERS)}, which see a whole set; `shardprep stages NAME` shows the settings of one")
     elif name in GATHERS:
         print(f"{name} (a gather: it sees the whole set)\n\n{inspect.getdoc(GATHERS[name])}\n\nsettings:")
@@ -35,8 +38,11 @@ def stages(name: Annotated[str | None, typer.Argument(help="A stage or gather, t
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors."""
     from shardprep.recipe.schema import json_schema
+    from shardprep.stages.catalogue import find_stages
 
     print(json.dumps(json_schema(), indent=2))
+    for one in find_stages()[1]:
+        print(f"broken: {one.name}, of {one.package}: {one.error}", file=sys.stderr)
 
 
 @models.command("tiny")

@@ -7,9 +7,13 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from datetime import date, time
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
 from shardprep.core.stage import Stage, stage_name
+from shardprep.errors import RecipeError
 
 FORMAT_VERSION = 2
 """Raised when the on-disk format changes."""
@@ -44,8 +48,22 @@ def input_of(shard: str, digests: Mapping[str, Sequence[str] | None], *, sees_al
 
 
 def settings_of(stage: Stage) -> dict[str, Any]:
-    """Return a stage's settings as plain JSON data, all of them, defaults included."""
-    return _plain_fields(stage)
+    """Return a stage's settings as plain JSON data, all of them, defaults included.
+
+    RecipeError names a setting that has no canonical form, such as a set or an object of a library.
+    """
+    return _plain_fields(stage, f"{stage_name(stage)}.")
+
+
+def plain_text(value: object) -> Any:
+    """Return the JSON form of a path, an enum, a date or a time; TypeError for anything else."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    raise TypeError(f"a {type(value).__name__} has no canonical form")
 
 
 def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
@@ -61,10 +79,14 @@ def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
     return {"stage": stage_name(stage), "version": stage.version, "settings": settings, "weights": named}
 
 
-def _plain_fields(settings: Any) -> dict[str, Any]:
+def _plain_fields(settings: Any, prefix: str) -> dict[str, Any]:
     if not is_dataclass(settings):
         return {}
-    return {field.name: _plain(getattr(settings, field.name), _takes_only_floats(str(field.type))) for field in fields(settings)}
+    found = {}
+    for one in fields(settings):
+        name = f"{prefix}{one.name}"
+        found[one.name] = _plain(getattr(settings, one.name), name, _takes_only_floats(str(one.type)))
+    return found
 
 
 def _takes_only_floats(declared: str) -> bool:
@@ -72,15 +94,20 @@ def _takes_only_floats(declared: str) -> bool:
     return re.search(r"\bfloat\b", declared) is not None and re.search(r"\bint\b", declared) is None
 
 
-def _plain(value: Any, as_float: bool = False) -> Any:
+def _plain(value: Any, name: str, as_float: bool) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {"": type(value).__name__} | _plain_fields(value)
+        return {"": type(value).__name__} | _plain_fields(value, f"{name}.")
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner, as_float) for name, inner in value.items()}
+        return {str(key): _plain(inner, f"{name}.{key}", as_float) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner, as_float) for inner in value]
+        return [_plain(inner, name, as_float) for inner in value]
+    if isinstance(value, (Enum, PurePath, date, time)):
+        return _plain(plain_text(value), name, as_float)
     if as_float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    raise TypeError(f"setting of type {type(value).__name__}: settings are str, int, float, bool, lists, dicts and dataclasses")
+    raise RecipeError(
+        f"{name} is a {type(value).__name__}; a setting is text, a number, true or false, a path, an enum, a date, "
+        "or a list, mapping or dataclass of these"
+    )

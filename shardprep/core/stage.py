@@ -19,7 +19,7 @@ ColumnTypes = Mapping[tuple[str, ...], ColumnType | None]
 """Types of columns by their path; None where only the source knows the type."""
 
 Process = Callable[[Sequence[Sample]], Sequence[Outcome]]
-"""Takes a batch and returns exactly one outcome per sample, in order."""
+"""Takes a batch, a tuple of samples, and returns exactly one outcome per sample, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, is_dataclass
+from datetime import date, time
+from enum import Enum
+from pathlib import PurePath
 from typing import Any
 
+from shardprep.core.fingerprint import plain_text
 from shardprep.core.stage import Stage, stage_name
 from shardprep.gather.settings import Select
 from shardprep.recipe.document import dump_yaml
@@ -15,13 +19,16 @@ from shardprep.stages.catalogue import describe_settings
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:
     """Return the recipe as it is spelled in YAML, settings with their default value left out."""
-    return {
-        "name": recipe.name,
-        "source": plain_settings(recipe.source),
-        "output": recipe.output,
-        **plain_settings(recipe.settings),
-        "steps": [_step(step) for step in recipe.steps],
-    }
+    plain: dict[str, Any] = _with_texts(
+        {
+            "name": recipe.name,
+            "source": plain_settings(recipe.source),
+            "output": recipe.output,
+            **plain_settings(recipe.settings),
+            "steps": [_step(step) for step in recipe.steps],
+        }
+    )
+    return plain
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -33,6 +40,15 @@ def plain_settings(settings: Any) -> dict[str, Any]:
     """Return the settings of a dataclass as plain data, those with their default value left out."""
     values = {setting.name: (getattr(settings, setting.name), setting.default) for setting in describe_settings(type(settings))}
     return {name: _plain(value) for name, (value, default) in values.items() if default is MISSING or value != default}
+
+
+def _with_texts(value: Any) -> Any:
+    """Return plain data with paths, enums and dates as a recipe spells them."""
+    if isinstance(value, dict):
+        return {name: _with_texts(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_texts(inner) for inner in value]
+    return plain_text(value) if isinstance(value, (Enum, PurePath, date, time)) else value
 
 
 def _step(step: Step) -> dict[str, Any]:

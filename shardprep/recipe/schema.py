@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import MISSING
 from typing import Any
+
+from pydantic import PydanticUserError
 
 from shardprep.core.ranges import ANY, Range, range_of
 from shardprep.gather.settings import Pack, Select
@@ -11,7 +14,7 @@ from shardprep.recipe.load import GATHERS
 from shardprep.recipe.model import RunSettings
 from shardprep.recipe.typed import adapter
 from shardprep.sources.spec import SourceSpec
-from shardprep.stages.catalogue import Setting, describe_settings, find_stage, setting_types, stage_names
+from shardprep.stages.catalogue import BrokenStage, Setting, describe_settings, find_stages, setting_types
 
 Schema = dict[str, Any]
 
@@ -19,7 +22,13 @@ Schema = dict[str, Any]
 def json_schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a recipe, with every setting of every stage that is installed."""
     definitions: Schema = {}
-    stages = {name: _settings_schema(find_stage(name), f"stage.{name}", definitions) for name in stage_names()}
+    kinds, broken = find_stages()
+    stages: dict[str, Schema] = {}
+    for name, kind in kinds.items():
+        try:
+            stages[name] = _settings_schema(kind, f"stage.{name}", definitions)
+        except (PydanticUserError, TypeError, ValueError) as error:
+            broken.append(BrokenStage(name=name, package=kind.__module__, error=str(error).splitlines()[0]))
     source = _settings_schema(SourceSpec, "source", definitions)
     run = _settings_schema(RunSettings, "run", definitions)
     return {
@@ -35,7 +44,7 @@ def json_schema() -> Schema:
             "steps": {"type": "array", "minItems": 1, "items": _step_schema(definitions)},
             **run["properties"],
         },
-        "$defs": {**definitions, "stage": _stages_schema(stages)},
+        "$defs": {**definitions, "stage": _stages_schema(stages, broken)},
     }
 
 
@@ -59,7 +68,7 @@ def _step_schema(definitions: Schema) -> Schema:
     }
 
 
-def _stages_schema(stages: dict[str, Schema]) -> Schema:
+def _stages_schema(stages: dict[str, Schema], broken: Sequence[BrokenStage]) -> Schema:
     """Return the schema of one item of a pass: branches are chosen by type, so that a mistyped name is said by name."""
     named = {"enum": [name for name, body in stages.items() if not body.get("required")]}
     with_settings = {
@@ -67,7 +76,10 @@ def _stages_schema(stages: dict[str, Schema]) -> Schema:
         "minProperties": 1,
         "maxProperties": 1,
         "additionalProperties": False,
-        "properties": {name: _short_too(body) for name, body in stages.items()},
+        "properties": {
+            **{one.name: {"not": {}, "description": f"Broken, of {one.package}: {one.error}"} for one in broken if one.name not in stages},
+            **{name: _short_too(body) for name, body in stages.items()},
+        },
     }
     return {
         "description": "A stage: its name, or `name: {setting: value}`.",

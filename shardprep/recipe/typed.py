@@ -6,14 +6,19 @@ import json
 import math
 import re
 import types
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import is_dataclass
+from datetime import date, datetime, time
+from enum import Enum
 from functools import cache
+from pathlib import Path as FilePath
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from shardprep.core.fingerprint import plain_text
 from shardprep.core.ranges import pairs_in_order, range_of
 from shardprep.recipe.document import Path, Problems, hint
 from shardprep.stages.catalogue import describe_settings, setting_types
@@ -27,6 +32,14 @@ _NAMES: dict[Any, str] = {
     bool: "true or false",
     type(None): "null",
     Any: "anything",
+}
+
+
+_TEXTS: dict[Any, str] = {
+    FilePath: "a path",
+    date: "a date such as 2020-01-31",
+    datetime: "a time such as 2020-01-31T12:00:00",
+    time: "a time such as 12:00:00",
 }
 
 
@@ -93,6 +106,10 @@ def expected(kind: Any) -> str:
         return ", or ".join(expected(argument) for argument in arguments)
     if origin in (list, tuple):
         return _expected_list(arguments)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(str(one.value) for one in kind)}"
+    if kind in _TEXTS:
+        return _TEXTS[kind]
     if is_dataclass(kind):
         return f"a mapping of {', '.join(setting.name for setting in describe_settings(_class(kind)))}"
     return "a mapping" if isinstance(origin, type) and issubclass(origin, Mapping) else str(kind)
@@ -116,7 +133,7 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
         # One name is a list of one.
         value = [value]
     try:
-        text = json.dumps([value])
+        text = json.dumps([value], default=lambda inner: _plain_text(inner, kind))
     except TypeError:
         # Only a recipe built in Python holds such things.
         problems.add(path, f"{what} is a {type(value).__name__}; expected {expected(kind)}")
@@ -124,6 +141,9 @@ def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> 
     try:
         # Strictness as JSON has it: lists become tuples and 3 becomes 3.0, but "3" stays text.
         return adapter(kind).validate_json(text, strict=True)[0]
+    except PydanticUserError:
+        problems.add(path, f"{what} has the type {getattr(kind, '__name__', kind)}, which no recipe can give")
+        return None
     except ValidationError as error:
         details = error.errors()
         inner = [one for one in details if one["type"] in ("unexpected_keyword_argument", "missing")]
@@ -141,6 +161,21 @@ def _is_list(kind: Any) -> bool:
     if get_origin(kind) in (Union, types.UnionType):
         return all(_is_list(one) or one is type(None) for one in get_args(kind))
     return get_origin(kind) is tuple and get_args(kind)[1:] == (Ellipsis,)
+
+
+def _plain_text(value: object, kind: Any) -> Any:
+    """Return the JSON form of a path, an enum or a date where the setting's type is one; TypeError elsewhere."""
+    if isinstance(value, tuple(_classes(kind))):
+        return plain_text(value)
+    raise TypeError(f"a {type(value).__name__}")
+
+
+def _classes(kind: Any) -> Iterator[type]:
+    """Yield the classes of paths, enums and dates in a type."""
+    if isinstance(kind, type) and issubclass(kind, (PurePath, Enum, date, time)):
+        yield kind
+    for argument in get_args(kind):
+        yield from _classes(argument)
 
 
 def _add_inner(kind: Any, details: list[ErrorDetails], path: Path, problems: Problems, what: str) -> None:

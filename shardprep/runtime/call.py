@@ -102,7 +102,8 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
     name = stage_name(stage)
     try:
         with work.journal.call(name, [sample.key for sample in batch], work.limit_of(stage) * len(batch)), work.timed(name):
-            returned: Any = process(batch)
+            # As a tuple: a stage that changes its batch would change what its outcomes are counted against.
+            returned: Any = process(tuple(batch))
             outcomes = list(returned) if hasattr(returned, "__iter__") else returned
         return broken_promise(stage, batch, outcomes) or outcomes
     except RAISED as error:

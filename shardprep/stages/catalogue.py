@@ -11,7 +11,7 @@ import itertools
 import pkgutil
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -23,6 +23,12 @@ from shardprep.errors import RecipeError
 
 ENTRY_POINTS = "shardprep.stages"
 """The entry-point group of plug-ins: `score_mine = "my_package.score_mine:ScoreMine"`."""
+
+RESERVED_NAMES = frozenset({"select", "pack", "dedup", "balance"})
+"""Names of gathers, which stand where stages do."""
+
+_RAISED = (Exception, SystemExit)
+"""What importing and asking a plug-in may raise: it is its package's fault and nobody else's."""
 
 _UNITS = (
     ("px_per_second", "px/s"),
@@ -70,6 +76,15 @@ class StageInfo:
     extras: tuple[str, ...] | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class BrokenStage:
+    """A plug-in's stage that cannot be used, and why."""
+
+    name: str
+    package: str
+    error: str
+
+
 def stage_names() -> list[str]:
     """Return the names of all stages, sorted: files of this package and entry points; nothing is imported."""
     return sorted({*_files(), *_plug_ins()})
@@ -83,9 +98,32 @@ def find_stage(name: str) -> type[Stage]:
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else "`shardprep stages` lists them"
         raise RecipeError(f"there is no stage {name!r}; {hint}")
-    if len(plug_ins) + (name in _files()) > 1:
-        raise RecipeError(f"several packages bring a stage {name!r}: {', '.join(map(_origin, plug_ins))}; uninstall or rename one")
+    if clash := _clash(name, plug_ins):
+        raise RecipeError(clash)
     return _plug_in(name, plug_ins[0]) if plug_ins else _class_in_file(name)
+
+
+def find_stages() -> tuple[dict[str, type[Stage]], list[BrokenStage]]:
+    """Return the classes of all stages by name, sorted, and the plug-ins' stages that cannot be used; each file is imported."""
+    found: dict[str, type[Stage]] = {}
+    broken: list[BrokenStage] = []
+    for name in stage_names():
+        plug_ins = _plug_ins().get(name, [])
+        clash = _clash(name, plug_ins)
+        if name in _files():
+            found[name] = _class_in_file(name)
+        for point in plug_ins:
+            try:
+                if clash:
+                    raise RecipeError(clash)
+                kind = _plug_in(name, point)
+                describe_stage(kind)
+                setting_types(kind)
+                found[name] = kind
+            except _RAISED as error:
+                text = str(error) if isinstance(error, RecipeError) else f"{type(error).__name__}: {error}"
+                broken.append(BrokenStage(name=name, package=_origin(point), error=text))
+    return found, broken
 
 
 def describe_stage(kind: type[Stage]) -> StageInfo:
@@ -153,13 +191,29 @@ def _plug_ins() -> dict[str, list[importlib.metadata.EntryPoint]]:
     return found
 
 
+def _clash(name: str, plug_ins: Sequence[importlib.metadata.EntryPoint]) -> str | None:
+    """Return why a plug-in may not call its stage so, naming both sides; None where the name is free."""
+    packages = [_origin(point) for point in plug_ins]
+    if packages and name in RESERVED_NAMES:
+        return f"{name} is a gather of shardprep itself, and {packages[0]} brings a stage {name!r}; rename that, or uninstall it"
+    if len(packages) + (name in _files()) > 1:
+        sides = [*(["shardprep itself"] if name in _files() else []), *packages]
+        return f"several packages bring a stage {name!r}: {', '.join(sides)}; rename the stage in one, or uninstall it"
+    return None
+
+
 def _plug_in(name: str, point: importlib.metadata.EntryPoint) -> type[Stage]:
     try:
         found = point.load()
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(f"stage {name}: the plug-in {_origin(point)} cannot be loaded ({error}); install it again") from error
+    except _RAISED as error:
+        words = f"{type(error).__name__}: {error}"
+        raise RecipeError(f"stage {name}: the plug-in {_origin(point)} cannot be loaded ({words}); mend it, or uninstall it") from error
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise RecipeError(f"the entry point {name} of {_origin(point)} is no subclass of shardprep's Stage")
+    if stage_name(found) != name:
+        raise RecipeError(
+            f"the entry point {name} of {_origin(point)} names the class {found.__name__}, a stage {stage_name(found)}; give both one name"
+        )
     return found
 
 

@@ -206,3 +206,16 @@ def test_an_exception_in_words(error: Exception, failure: Failed) -> None:
 
 def test_words_have_an_end() -> None:
     assert len(failure_of(ValueError("x" * 1_000_000)).detail) < 3000
+
+
+def test_a_stage_that_changes_its_batch_fails_its_samples_and_not_the_run() -> None:
+    def pop(batch: Any) -> list[Outcome]:
+        batch.pop()
+        return keep(batch)
+
+    outcomes = call(Do(does=pop))
+    assert len(outcomes) == len(BATCH)
+    assert all(isinstance(one, Failed) and "'tuple' object has no attribute 'pop'" in one.detail for one in outcomes)
+    batches: list[Any] = []
+    call(Do(does=lambda batch: batches.append(batch) or keep(batch)))
+    assert batches == [tuple(BATCH)]

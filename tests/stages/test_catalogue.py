@@ -13,7 +13,8 @@ import shardprep.stages
 from shardprep.core.frames import AllFrames, FramesWanted
 from shardprep.core.stage import Filter, Stage, stage_name
 from shardprep.errors import RecipeError
-from shardprep.stages.catalogue import describe_stage, find_stage, setting_types, stage_names
+from shardprep.recipe.load import GATHERS, LATER
+from shardprep.stages.catalogue import RESERVED_NAMES, describe_stage, find_stage, find_stages, setting_types, stage_names
 
 HEAVY = ("torch", "av", "cv2", "transformers", "diffusers", "open_clip", "duckdb", "scenedetect", "decord")
 
@@ -99,15 +100,26 @@ def test_a_plug_in_is_listed_and_described(plug_in: Path) -> None:
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        ("drop_where = my_stages:ScoreMine", "several packages bring a stage 'drop_where': my-stages"),
+        ("drop_where = my_stages:ScoreMine", "several packages bring a stage 'drop_where': shardprep itself, my-stages"),
+        ("pack = my_stages:ScoreMine", "pack is a gather of shardprep itself, and my-stages brings a stage 'pack'; rename that"),
+        ("score_other = my_stages:ScoreMine", "the entry point score_other of my-stages names the class ScoreMine, a stage score_mine"),
         ("score_bad = my_stages:NoStage", "the entry point score_bad of my-stages is no subclass"),
         ("score_gone = my_stages:Gone", "the plug-in my-stages cannot be loaded"),
     ],
 )
 def test_a_wrong_plug_in_is_named(plug_in: Path, points: str, message: str) -> None:
     (plug_in / "my_stages-1.0.dist-info" / "entry_points.txt").write_text(f"[shardprep.stages]\n{points}\n", encoding="utf-8")
+    name = points.partition(" ")[0]
     with pytest.raises(RecipeError, match=message):
-        find_stage(points.partition(" ")[0])
+        find_stage(name)
+    found, broken = find_stages()
+    assert [(one.name, one.package) for one in broken] == [(name, "my-stages")]
+    assert message in broken[0].error
+    assert set(found) == {path.stem for path in Path(shardprep.stages.__path__[0]).glob("*.py")} - {"__init__", "catalogue"}
+
+
+def test_the_names_of_gathers_are_taken() -> None:
+    assert {*GATHERS, *LATER} == RESERVED_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
