@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 import webdataset as wds
 from safetensors.torch import load as load_safetensors
 
+from shardprep import shard_urls
+from shardprep.errors import ShardprepError
 
-def open_batches(folder: Path, batch_size: int) -> Any:
+
+def open_batches(url: str, batch_size: int) -> Any:
     """Return a webdataset pipeline of batches; every shard holds one tensor shape, so that batches of one shard stack."""
-    shards = sorted(str(path) for path in folder.glob("*.tar"))
-    if not shards:
-        raise SystemExit(f"{folder} holds no tars; name the packed set of a finished run, such as OUT/train")
+    # What `shardprep shards OUT/train --format urls` prints; a configuration can hold that instead.
+    try:
+        shards = shard_urls(url)
+    except ShardprepError as error:
+        raise SystemExit(str(error)) from error
     samples = wds.WebDataset(shards[:1], shardshuffle=False).decode(wds.handle_extension("safetensors", load_safetensors))
     return samples.batched(batch_size, collation_fn=collate)
 
@@ -52,7 +56,7 @@ def describe(value: Any) -> str:
 
 
 def main(folder: str, batch_size: str = "4") -> None:
-    batch = next(iter(open_batches(Path(folder), int(batch_size))))
+    batch = next(iter(open_batches(folder, int(batch_size))))
     for name, value in batch.items():
         print(f"{name:32} {describe(value)}")
 

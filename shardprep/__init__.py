@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from shardprep.api import plan as plan
     from shardprep.api import retry as retry
     from shardprep.api import run as run
+    from shardprep.api import shard_urls as shard_urls
     from shardprep.api import status as status
     from shardprep.api import verify as verify
     from shardprep.core.sample import Sample as Sample
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "shardprep.api": ("Recipe", "load_recipe", "open_set", "plan", "retry", "run", "status", "verify"),
+    "shardprep.api": ("Recipe", "load_recipe", "open_set", "plan", "retry", "run", "shard_urls", "status", "verify"),
     "shardprep.core.sample": ("Sample",),
     "shardprep.core.stage": ("Filter", "Map", "Stage"),
     "shardprep.core.outcome": ("Dropped", "Failed", "Joined", "Kept", "Split"),

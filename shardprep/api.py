@@ -14,13 +14,14 @@ from shardprep.driver import run as running
 from shardprep.driver import status as looking
 from shardprep.driver import verify as verifying
 from shardprep.driver.model import Reporter, RunOptions, RunPlan, RunSummary, Silent
+from shardprep.packed import sets, urls
 from shardprep.recipe.check import check_recipe
 from shardprep.recipe.load import load_recipe
 from shardprep.recipe.model import Recipe
-from shardprep.shards.join import View, open_view
+from shardprep.shards.join import View
 from shardprep.shards.verify import Problem
 
-__all__ = ["Recipe", "load_recipe", "open_set", "plan", "retry", "run", "status", "verify"]
+__all__ = ["Recipe", "load_recipe", "open_set", "plan", "retry", "run", "shard_urls", "status", "verify"]
 
 
 def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None, reporter: Reporter | None = None) -> RunSummary:
@@ -59,8 +60,16 @@ def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> list[P
 
 
 def open_set(url: str, storage_options: Mapping[str, Any] | None = None, *, partial: bool = False) -> View:
-    """Open a shard set: iterating yields its samples, joined with what the sets that it builds on hold."""
-    return open_view(url, storage_options, partial=partial)
+    """Open a shard set: iterating yields its samples, joined with what the sets that it builds on hold.
+
+    IncompleteSet where it is not whole, or not made from what is there now; ShardError where it is damaged.
+    """
+    return sets.open_set(url, storage_options, partial=partial)
+
+
+def shard_urls(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the URLs of the tars of a packed set, for a training configuration: those of the packing that counts."""
+    return urls.shard_urls(url, storage_options)
 
 
 @contextmanager

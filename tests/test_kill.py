@@ -22,7 +22,7 @@ from shardprep.testing.videos import Shot, draw, encode
 from tests.driver.outputs import check_fates, digests, files, shard_digests, strays
 from tests.driver.program import start
 
-FINAL = (".tar", "index.parquet", "manifest.json")
+FINAL = (".tar", "index.parquet", "manifest.json", "README.md")
 SETTINGS = ("seconds=0.05",)
 CHANGED = (*SETTINGS, "min_seconds=0.5", 'where="clip.index < 3"')
 """Other settings of the same recipe: other clips, another selection."""
@@ -200,6 +200,7 @@ def test_a_kill_while_the_manifest_is_written(house: House, undisturbed: Whole, 
     output = tmp_path / "out"
     assert kill_before(house, output, last, SETTINGS) == "os.rename train/manifest.json"
     assert not (output / "train/manifest.json").exists()
+    assert len(list(output.glob("train/*/manifest.json"))) == 1, "the packing is whole, and nobody points to it yet"
     finish(begin(house, output, SETTINGS))
     check(output, undisturbed)
 

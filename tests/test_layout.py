@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shardprep"
 HEAVY = ("torch", "ray", "webdataset", "transformers", "diffusers", "open_clip")
 ROOMS = (
-    "errors.py api.py core media models expressions shards stages sources runtime gather executors loader recipe driver"
+    "errors.py api.py core media models expressions shards stages sources packed runtime gather executors loader recipe driver"
     " interop report testing cli __init__.py"
 ).split()
 TOP_LEVEL = (

@@ -15,8 +15,9 @@ from shardprep.driver.status import status
 from shardprep.driver.verify import verify
 from shardprep.errors import IncompleteSet
 from shardprep.gather.settings import Pack, Select
+from shardprep.packed.sets import fates_table
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, RunSettings
-from shardprep.shards.join import fates_table, open_view
+from shardprep.shards.join import open_view
 from shardprep.sources.spec import SourceSpec
 from tests.driver.made import Made
 from tests.driver.outputs import files, footer, ledgers, make_sources, shard_digests

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +15,16 @@ import numpy as np
 import pytest
 import webdataset
 from safetensors.numpy import load
+from typer.testing import CliRunner
 
+from shardprep.cli.app import app
 from shardprep.core.blob import read_blob
 from shardprep.driver.run import run
-from shardprep.gather.settings import Pack
+from shardprep.gather.settings import Pack, Select
+from shardprep.packed.packing import open_packing
+from shardprep.packed.sets import open_set
+from shardprep.packed.urls import shard_urls
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
-from shardprep.shards.join import open_view
 from shardprep.shards.packed_record import unpack_record
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.cut_clips import CutClips
@@ -46,31 +52,36 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (videos / f"{name}.mp4").write_bytes(three_shots())
     (videos / "four.mp4").write_bytes(moving(20, height=120, width=160))
     (videos / "two.txt").write_text("a caption, with ünïcode", encoding="utf-8")
-    recipe = Recipe(
+    run(recipe_of(videos, folder / "out"))
+    return folder / "out"
+
+
+def recipe_of(videos: Path, output: Path, *, where: str = "true") -> Recipe:
+    return Recipe(
         name="readers",
         source=SourceSpec(videos=str(videos), samples_per_shard=3),
-        output=str(folder / "out"),
+        output=str(output),
         settings=RunSettings(workers=1),
         steps=(
             Pass(name="clips", stages=(ProbeMedia(), DetectScenes(), CutClips(min_seconds=0.5, max_seconds=10))),
             Pass(name="features", stages=(WriteFeatures(),)),
+            Gather(name="good", does=Select(where=where)),
             Gather(name="train", does=Pack(samples_per_shard=4)),
         ),
     )
-    run(recipe)
-    return folder / "out"
 
 
 # --- the readers
 
 
 def shards(folder: Path) -> list[str]:
-    return [str(path) for path in sorted(folder.glob("*.tar"))]
+    """Return the tars of a step, of a packed set those of the packing that counts."""
+    return [str(path) for path in sorted(folder.glob("*.tar"))] or shard_urls(str(folder))
 
 
 def by_webdataset(urls: Sequence[str]) -> Samples:
-    """Read with plain webdataset, undecoded."""
-    pipeline = webdataset.WebDataset(list(urls), shardshuffle=False, empty_check=False)
+    """Read with plain webdataset, undecoded: a list of URLs, or one text, which it expands."""
+    pipeline = webdataset.WebDataset(urls, shardshuffle=False, empty_check=False)
     return {sample["__key__"]: {name: data for name, data in sample.items() if not name.startswith("__")} for sample in pipeline}
 
 
@@ -88,8 +99,12 @@ def by_tar(urls: Sequence[str]) -> Samples:
 
 
 def by_datasets(urls: Sequence[str], cache: Path, *, streaming: bool) -> list[Mapping[str, Any]]:
-    """Read with Hugging Face datasets; media stay bytes, as decoding them is torchcodec's affair."""
-    read = datasets.load_dataset("webdataset", data_files=list(urls), split="train", streaming=streaming, cache_dir=str(cache))
+    """Read with Hugging Face datasets by the names of the tars."""
+    return undecoded(datasets.load_dataset("webdataset", data_files=list(urls), split="train", streaming=streaming, cache_dir=str(cache)))
+
+
+def undecoded(read: Any) -> list[Mapping[str, Any]]:
+    """Return the rows of a data set of Hugging Face's; media stay bytes, as decoding them is torchcodec's affair."""
     for name, kind in read.features.items():
         if isinstance(kind, datasets.Video | datasets.Image):
             read = read.cast_column(name, type(kind)(decode=False))
@@ -104,12 +119,12 @@ def as_bytes(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def expected(output: Path) -> Samples:
+def expected(output: Path, at_least: int = 10) -> Samples:
     """What the ledgers say of the packed set: the members of all samples."""
     found: Samples = {}
-    for sample in open_view(str(output / "train")):
+    for sample in open_set(str(output / "train")):
         found[sample.key] = {member.suffix: read_blob(member.blob) for member in sample.members.values()}
-    assert len(found) >= 10, "three shots of three videos and one of the fourth"
+    assert len(found) >= at_least, "three shots of three videos and one of the fourth"
     return found
 
 
@@ -150,9 +165,48 @@ def test_hugging_face_datasets_reads_packed_shards(output: Path, tmp_path: Path,
         assert members == wanted[row["__key__"]]
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_folder_of_the_step_is_enough_for_hugging_face_datasets(output: Path, tmp_path: Path, streaming: bool) -> None:
+    """By the dataset card: just the tars of the packing that counts, though an older one lies beside it."""
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder)
+    first = {row["__key__"] for row in undecoded(datasets.load_dataset(str(folder / "train"), split="train", streaming=True))}
+    assert first == expected(output).keys()
+    recipe = recipe_of(output.parent / "videos", folder, where="clip.index = 0")
+    run(recipe)
+    assert len(list((folder / "train").glob("*/manifest.json"))) == 2, "the older packing is still there"
+    read = datasets.load_dataset(str(folder / "train"), split="train", streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    rows = undecoded(read)
+    assert {row["__key__"] for row in rows} == expected(folder, 4).keys()
+    assert len(rows) == 4, "no sample twice, none of the older packing"
+
+
+def test_webdataset_reads_what_the_command_prints(output: Path, tmp_path: Path) -> None:
+    wanted = by_webdataset(shards(output / "train"))
+    printed = CliRunner().invoke(app, ["shards", str(output / "train")])
+    assert printed.exit_code == 0
+    (pattern,) = printed.stdout.splitlines()
+    assert re.fullmatch(rf"{output}/train/[0-9a-f]{{8}}/b000-\{{000000\.\.00000\d\}}\.tar(::.*)?", pattern)
+    assert by_webdataset(pattern) == wanted
+    urls = CliRunner().invoke(app, ["shards", str(output / "train"), "--format", "urls"]).stdout.splitlines()
+    assert by_webdataset(urls) == wanted
+    described = json.loads(CliRunner().invoke(app, ["shards", str(output / "train"), "--format", "json"]).stdout)
+    assert [shard["url"] for shard in described["shards"]] == urls
+    assert described["num_samples"] == sum(shard["num_samples"] for shard in described["shards"]) == len(wanted)
+
+
+def test_a_path_that_a_pattern_would_change_is_refused(output: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out{a,b}"
+    shutil.copytree(output, folder)
+    printed = CliRunner().invoke(app, ["shards", str(folder / "train")])
+    assert printed.exit_code == 1
+    assert "cannot stand in a brace pattern; use --format urls" in printed.stderr
+    assert len(shard_urls(str(folder / "train"))) == len(shard_urls(str(output / "train")))
+
+
 def test_records_hold_what_the_steps_found(output: Path) -> None:
     records = {key: json.loads(members["json"]) for key, members in by_webdataset(shards(output / "train")).items()}
-    for sample in open_view(str(output / "features")):
+    for sample in open_set(str(output / "features")):
         assert unpack_record(records[sample.key]) == sample.record
     first = next(record for record in records.values() if record["clip"]["index"] == 2)
     assert "sometimes" not in first["scores"]
@@ -166,7 +220,7 @@ def test_records_hold_what_the_steps_found(output: Path) -> None:
 def test_webdataset_and_tar_read_the_shards_of_every_step(output: Path, step: str) -> None:
     found = by_webdataset(shards(output / step))
     assert by_tar(shards(output / step)) == found
-    view = open_view(str(output / step))
+    view = open_set(str(output / step))
     roles = {"latent", "t5"} if step == "features" else {"video"}
     wanted = {s.key: {m.suffix: read_blob(m.blob) for role, m in s.members.items() if role in roles} for s in view}
     assert without(found, "json") == wanted
@@ -212,9 +266,9 @@ def test_images_and_videos_are_read_by_bucket(tmp_path: Path) -> None:
     videos = [Made(f"v{n}", {"media": {"fps": 25.0}}, {"mp4": b"video"}) for n in range(3)]
     images = [Made(f"i{n}", {"media": {"width": n}}, {"png": b"image"}) for n in range(3)]
     pack(tmp_path, [write_base(tmp_path / "clips", {"000000": videos + images})], Pack(seed=None))
-    manifest = json.loads((tmp_path / "train/manifest.json").read_text())
+    manifest = open_packing(str(tmp_path / "train")).manifest
     for kind, keys, record in (("mp4", {"v0", "v1", "v2"}, {"fps"}), ("png", {"i0", "i1", "i2"}, {"width"})):
-        buckets = [name for name, bucket in manifest["buckets"].items() if bucket["media"] == [kind]]
+        buckets = [name for name, bucket in manifest.buckets.items() if bucket["media"] == [kind]]
         urls = [url for url in shards(tmp_path / "train") if Path(url).name.partition("-")[0] in buckets]
         rows = by_datasets(urls, tmp_path / "cache", streaming=True)
         assert {row["__key__"] for row in rows} == keys
@@ -224,10 +278,11 @@ def test_images_and_videos_are_read_by_bucket(tmp_path: Path) -> None:
 
 
 def test_tensors_read_from_the_tar_by_the_index_alone(output: Path) -> None:
-    """As a loader will: two files, then ranges of the tars; no tar is parsed."""
+    """As a loader will: three files, then ranges of the tars; no tar is parsed."""
     import pyarrow.parquet as pq
 
-    train = output / "train"
+    pointer = json.loads((output / "train/manifest.json").read_text())
+    train = output / "train" / pointer["packing"]
     manifest = json.loads((train / "manifest.json").read_text())
     rows = pq.ParquetFile(train / manifest["index"]["name"]).read().to_pylist()
     assert len(rows) == manifest["num_samples"]

@@ -59,7 +59,7 @@ def _root(debug: bool = typer.Option(False, "--debug", help="Show the traceback 
 
 for command in (
     *(running.run, running.plan, running.status, running.retry),
-    *(looking.table, looking.select, looking.show, looking.verify),
+    *(looking.table, looking.select, looking.show, looking.shards, looking.verify),
     *(describing.stages, describing.schema, doctor.doctor),
 ):
     app.command()(command)

@@ -1,8 +1,9 @@
-"""The commands that look into shard sets: table, select, show, verify."""
+"""The commands that look into shard sets: table, select, show, shards, verify."""
 
 from __future__ import annotations
 
 import io
+import json
 import sys
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -103,6 +104,31 @@ def show(
         print(line)
     if not found:
         raise ShardError(f"no set under {output} has a key that begins with {key!r}; `shardprep table SET --columns key` lists the keys")
+
+
+class Pattern(StrEnum):
+    """How training shards are named."""
+
+    brace = "brace"
+    urls = "urls"
+    json = "json"
+
+
+def shards(
+    url: Annotated[str, typer.Argument(metavar="SET", help="The folder or URL of a packed set, such as OUT/train.")],
+    form: Annotated[
+        Pattern, typer.Option("--format", help="brace: one line that webdataset expands; urls: one per line; json: with sizes and counts.")
+    ] = Pattern.brace,
+) -> None:
+    """Print the training shards of a packed set, for a trainer's configuration."""
+    from shardprep.packed.packing import open_packing
+    from shardprep.packed.urls import brace_pattern, describe
+
+    packing = open_packing(url)
+    if form is Pattern.json:
+        print(json.dumps(describe(packing), indent=2))
+        return
+    print(brace_pattern(packing) if form is Pattern.brace else "\n".join(packing.urls()))
 
 
 def verify(

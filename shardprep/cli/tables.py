@@ -18,14 +18,14 @@ from shardprep.errors import RecipeError
 
 def samples(url: str) -> pa.Table:
     """Return a row per sample of a set, joined with the sets that it builds on: the key, the record's columns, the members' suffixes."""
-    from shardprep.shards.join import open_view
+    from shardprep.packed.sets import open_set
 
-    return open_view(url).table()
+    return open_set(url).table()
 
 
 def fates(url: str, fate: str) -> pa.Table:
     """Return the ledger rows of a set that have this fate: inputs, and children that did not come to be."""
-    from shardprep.shards.join import fates_table
+    from shardprep.packed.sets import fates_table
 
     return fates_table(url, fate=fate).drop_columns(["step", "shard"])
 

@@ -38,6 +38,16 @@ class FailureBudget:
                 f"They are recorded in {self.url}; see them with: shardprep table {self.url} --fate failed"
             )
 
+    def check_plan(self, counts: Mapping[str, int], first: str) -> None:
+        """Count what a packing will hold; raise FailureBudgetExceeded, which says the `first` failure, before anything is packed."""
+        try:
+            self.add(counts)
+        except FailureBudgetExceeded as error:
+            raise FailureBudgetExceeded(
+                f"{self.step}: {self.num_failed} of {self.num_seen} samples cannot be packed, more than --max-failed allows "
+                f"({self._words()}); nothing was packed. First {first}"
+            ) from error
+
     def _is_exceeded(self) -> bool:
         if self.limit is None:
             return self.num_failed > DEFAULT_NUMBER and self.num_failed > DEFAULT_RATE * self.num_seen

@@ -1,4 +1,4 @@
-"""The pack step of a run: what goes into which training shard, the index and the manifest."""
+"""The pack step of a run: what goes into which training shard of a packing, its manifest, and the pointer that makes it count."""
 
 from __future__ import annotations
 
@@ -11,27 +11,31 @@ from shardprep.core.fingerprint import digest, shard_fingerprint
 from shardprep.driver.identity import differences, gather_identity
 from shardprep.driver.state import StepState, check_kind
 from shardprep.errors import ShardError, Unavailable
-from shardprep.gather.manifest import MANIFEST_FILE, Manifest, read_manifest, remove_manifest, write_manifest
-from shardprep.gather.outline import ROWS_SUFFIX, Outline, OutlineTask
+from shardprep.gather.failed import commit_failed
+from shardprep.gather.outline import Outline, OutlineTask
 from shardprep.gather.pack import PackTask
-from shardprep.gather.planning import PlannedShard, plan_shards
+from shardprep.gather.planning import PackPlan, PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
+from shardprep.packed.making import make_manifest
+from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE, ROWS_SUFFIX, packing_name
+from shardprep.packed.packing import Packing, current_packing, whole_packing
+from shardprep.packed.pointer import has_card, point, pointer_to, read_pointer
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
-from shardprep.shards.names import LEDGERS, by_shard, ledger_name, parse_ledger_name
+from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info_to_replace, write_info
 from shardprep.shards.store import Store
 
 
-class Packing:
-    """One pack step: compares the whole with the manifest, makes the tasks, and finishes the set."""
+class PackStep:
+    """One pack step: finds the packing that it is to make, makes the tasks, and makes the packing count."""
 
     def __init__(self, recipe: Recipe, name: str, settings: Pack, parent: StepState) -> None:
         self._options = recipe.settings.storage_options
         self._settings, self._parent = settings, parent
-        self._store = Store(recipe.output, self._options).at(name)
-        self._was = read_info_to_replace(self._store)
-        check_kind(self._store, self._was, packs=True)
+        self._step = Store(recipe.output, self._options).at(name)
+        self._was = read_info_to_replace(self._step)
+        check_kind(self._step, self._was, packs=True)
         identity = gather_identity(settings)
         self._info = SetInfo(
             step=name,
@@ -41,49 +45,61 @@ class Packing:
             parents=tuple(f"../{state.name}" for state in parent.joined),
             shards=(),
         )
-        self._tasks: dict[str, PackTask] = {}
-        self._buckets: Mapping[str, Any] = {}
-        self._rows: Mapping[str, str] = {}
-        self._references: Mapping[str, InputRef] = {}
-        self._tars: tuple[str, ...] = ()
         inputs = {shard: parent.digests(shard) for shard in parent.info.shards}
         self.fingerprint = None if None in inputs.values() else shard_fingerprint(self._info.step_fingerprint, inputs)
-        self.ledgers = ShardSet(self._store.at(LEDGERS), self._info)
+        self._tasks: dict[str, PackTask] = {}
+        self._buckets: Mapping[str, Any] = {}
+        self._failed: Committed | None = None
+        self._first_failed = ""
 
     @property
     def url(self) -> str:
-        return self._store.url
+        return self._step.url
 
     @property
     def name(self) -> str:
         return self._info.step
 
-    def manifest(self) -> Manifest | None:
-        """Return the manifest that stands in the folder, of whatever packing; None where it is damaged."""
-        manifest = None
-        with suppress(ShardError), self._store.unless_gone(MANIFEST_FILE):
-            manifest = read_manifest(self._store)
-        return manifest
+    @property
+    def _store(self) -> Store:
+        """The folder of the packing that this step is to make."""
+        assert self.fingerprint is not None, "packed from a set that is not complete"
+        return self._step.at(packing_name(self.fingerprint))
+
+    def current(self) -> Packing | None:
+        """Return the packing that counts so far, of whatever settings; None where none is whole."""
+        current = None
+        with suppress(ShardError), self._step.unless_gone(MANIFEST_FILE):
+            current = current_packing(self._step)
+        return current
 
     def is_done(self) -> bool:
-        """Whether the packed set that stands is made from just this, and every file of it is there as large as it was."""
-        manifest = self.manifest()
-        if manifest is None or manifest.fingerprint != self.fingerprint or self._was is None:
+        """Whether the packing that counts is made from just this, whole, and the files in the folder of the step go with it."""
+        current = self.current()
+        if current is None or current.manifest.fingerprint != self.fingerprint or self._was != self._info:
             return False
-        ledgers, sizes = self.ledgers.store.names(), self._store.names()
-        listed = {manifest.index["name"]: manifest.index["size"], **{tar.name: tar.size for tar in manifest.shards}}
-        packed = {committed.tar for name in ledgers if parse_ledger_name(name) and (committed := self.ledgers.whole(name, sizes))}
-        return all(sizes.get(name) == size for name, size in listed.items()) and packed == {tar.name for tar in manifest.shards}
+        pointer = read_pointer(self._step)
+        return pointer is not None and has_card(self._step, pointer)
 
     def reasons(self) -> tuple[str, ...]:
-        """Say why the packed set that stands is to be made again."""
-        manifest = self.manifest()
-        if manifest is None or self.is_done():
+        """Say why the packing that counts is not the one that this step is to make."""
+        if self.is_done() or self._step.size(MANIFEST_FILE) is None:
             return ()
-        lines = differences(self._was.identity, self._info.identity) if self._was else []
-        if not lines:
-            lines = ["files of it are missing or damaged" if manifest.fingerprint == self.fingerprint else "what it packs changed"]
-        return tuple(lines)
+        current = self.current()
+        if current is None:
+            return ("files of it are missing or damaged",)
+        if current.manifest.fingerprint == self.fingerprint:
+            return ("it is there, and its description is to be written again",)
+        return tuple(differences(current.info.identity, self._info.identity) or ["what it packs changed"])
+
+    def adopt(self) -> bool:
+        """Make a packing that is whole already the one that counts; False where it is still to be made."""
+        try:
+            packing = whole_packing(self._store)
+        except ShardError:
+            return False
+        self._point(packing)
+        return True
 
     def outline_tasks(self) -> list[OutlineTask]:
         """Return the input shards to outline: what `start` plans with."""
@@ -91,7 +107,7 @@ class Packing:
             OutlineTask(
                 step=self._info.step,
                 shard=shard,
-                rows_url=self.ledgers.store.url,
+                rows_url=self._store.at(LEDGERS).url,
                 chain=self._parent.chain(shard),
                 settings=self._settings,
                 storage_options=self._options,
@@ -100,63 +116,91 @@ class Packing:
         ]
 
     def start(self, outlines: Iterable[Outline]) -> list[PackTask]:
-        """Decide what goes where, take the manifest away and return the shards that are still to be written."""
+        """Decide what goes where, and return the shards that are still to be written."""
         plan = plan_shards(outlines, self._settings)
-        remove_manifest(self._store)
+        chains = {shard: self._parent.chain(shard) for shard in self._parent.info.shards}
+        # By the shard, not by its ledger, whose name counts retries: equal samples make equal packings, to the byte.
+        references = {shard: replace(chain[-1].reference(), ledger=shard) for shard, chain in chains.items()}
+        tars = next((tuple(at.tars or at.url for at in chain) for chain in chains.values()), ())
         self._buckets = plan.buckets
-        self._rows = plan.files
-        chains = {shard: self._parent.chain(shard) for shard in self._rows.values()}
-        self._references = {shard: chain[-1].reference() for shard, chain in chains.items()}
-        self._tars = next((tuple(at.tars or at.url for at in chain) for chain in chains.values()), ())
-        self._tasks = {planned.name: self._task(planned) for planned in plan.shards}
-        self._info = replace(self._info, shards=tuple(self._tasks))
-        self.ledgers.info = self._info
-        write_info(self._store, self._info)
-        # In this order: a ledger that is listed had its tar before it.
-        ledgers = self.ledgers.store.names()
-        sizes = self._store.names()
-        earlier = by_shard(ledgers)
-        todo = []
-        for shard, task in self._tasks.items():
-            name = str(ledger_name(shard, task.fingerprint))
-            if name in ledgers and self.ledgers.whole(name, sizes) is None:
-                self.ledgers.store.remove(name)
-            elif name in ledgers:
-                continue
-            todo.append(replace(task, earlier=tuple(other for other in earlier.get(shard, ()) if other != name)))
-        self.ledgers.save_digests()
+        self._tasks = {planned.name: self._task(planned, plan, references, tars) for planned in plan.shards}
+        write_info(self._step, self._info)
+        self._withdraw_torn()
+        self._describe([*self._tasks, *([FAILED_SHARD] if plan.unpackable else [])])
+        todo = self._unmade()
+        if plan.unpackable:
+            self._failed = commit_failed(self._store.at(LEDGERS), self._info, plan.unpackable, references)
+            self._first_failed = next(f"{sample.key}: {sample.detail}" for found in plan.unpackable.values() for sample in found)
         return todo
 
+    def counts(self) -> Mapping[str, int]:
+        """Return how many samples are packed and how many cannot be, as ledgers count them; known once the step has started."""
+        failed = self._failed.counts if self._failed else {}
+        return {"input.kept": sum(len(task.planned.places) for task in self._tasks.values()), **failed}
+
+    def first_failed(self) -> str:
+        """Return the first sample that cannot be packed, and why; empty where all can be."""
+        return self._first_failed
+
     def finish(self) -> None:
-        """Remove what is left of other packings, write the index and, last, the manifest."""
-        for name in self._store.names():
-            if name.endswith(".tar") and name.removesuffix(".tar") not in self._tasks:
-                self._store.remove(name)
-        kept = {str(ledger_name(shard, task.fingerprint)) for shard, task in self._tasks.items()}
-        for name in self.ledgers.store.names():
-            if parse_ledger_name(name) and name not in kept:
-                self.ledgers.store.remove(name)
+        """Write the index and the manifest of the packing, and make it the one that counts."""
+        ledgers = {shard: str(ledger_name(shard, task.fingerprint)) for shard, task in self._tasks.items()}
+        there = self._store.at(LEDGERS).names()
+        if gone := [name for name in ledgers.values() if name not in there]:
+            raise Unavailable(f"{self._store.url}: ledger {gone[0]} vanished: somebody cleaned this output. Run the recipe again")
+        failed = self._failed.ledger if self._failed else None
         assert self.fingerprint is not None, "packed from a set that is not complete"
-        manifest = write_manifest(self._store, self.ledgers, self.fingerprint, self._buckets)
-        if len(manifest.shards) != len(self._tasks):
-            remove_manifest(self._store)
-            raise Unavailable(
-                f"{self._store.url}: ledgers vanished while they were listed: another run uses this output. Run the recipe again"
-            )
+        make_manifest(self._store, self._info, self.fingerprint, list(ledgers.values()), failed, self._buckets)
+        self._point(whole_packing(self._store))
 
-    def committed(self) -> dict[str, Committed]:
-        """Return the ledgers of the finished set by shard, and note them for the next run; remove what only its making needed."""
-        found = {name.shard: self.ledgers.committed(str(name)) for name in map(parse_ledger_name, self.ledgers.store.names()) if name}
-        self.ledgers.save_digests()
-        for name in self.ledgers.store.names():
+    def finished(self) -> Packing:
+        """Return the finished packing; remove what only its making needed."""
+        ledgers = self._store.at(LEDGERS)
+        for name in ledgers.names():
             if name.endswith(ROWS_SUFFIX):
-                self.ledgers.store.remove(name)
-        self._store.clean_temporaries()
-        self.ledgers.store.clean_temporaries()
-        return found
+                ledgers.remove(name)
+        for store in (self._step, self._store, ledgers):
+            store.clean_temporaries()
+        return whole_packing(self._store)
 
-    def _task(self, planned: PlannedShard) -> PackTask:
-        inputs = {self._rows[name] for name in planned.files}
+    def _point(self, packing: Packing) -> None:
+        write_info(self._step, self._info)
+        point(self._step, pointer_to(packing.store, packing.manifest))
+        try:
+            # In this order: `clean` withdraws a manifest before it looks at the pointer.
+            whole_packing(self._store)
+        except ShardError as error:
+            raise Unavailable(f"{self._store.url}: somebody cleaned this output at the same moment. Run the recipe again") from error
+
+    def _withdraw_torn(self) -> None:
+        """Take away a manifest that stands over a packing that lacks something."""
+        if self._store.size(MANIFEST_FILE) is not None:
+            try:
+                whole_packing(self._store)
+            except ShardError:
+                self._store.remove(MANIFEST_FILE)
+
+    def _describe(self, shards: list[str]) -> None:
+        """Write what the packing is, with the names of its shards, before any of them."""
+        parents = tuple(f"../{parent}" for parent in self._info.parents)
+        write_info(self._store, replace(self._info, parents=parents, shards=tuple(shards)))
+
+    def _unmade(self) -> list[PackTask]:
+        """Return the tasks whose shards do not stand; ledgers that vouch for nothing, or for what is not planned, go."""
+        # In this order: a ledger that is listed had its tar before it.
+        ledgers = self._store.at(LEDGERS)
+        there, sizes = ledgers.names(), self._store.names()
+        known = ShardSet(ledgers, self._info, known=())
+        tasks = {str(ledger_name(shard, task.fingerprint)): task for shard, task in self._tasks.items()}
+        standing = {name for name in there if name in tasks and known.whole(name, sizes) is not None}
+        for name in there:
+            parsed = parse_ledger_name(name)
+            if parsed and parsed.shard != FAILED_SHARD and name not in standing:
+                ledgers.remove(name)
+        return [task for name, task in tasks.items() if name not in standing]
+
+    def _task(self, planned: PlannedShard, plan: PackPlan, references: Mapping[str, InputRef], tars: tuple[str, ...]) -> PackTask:
+        inputs = {plan.files[name] for name in planned.files}
         return PackTask(
             step=self._info.step,
             shard=planned.name,
@@ -165,7 +209,7 @@ class Packing:
             step_fingerprint=self._info.step_fingerprint,
             planned=planned,
             roles=self._settings.roles,
-            tars=self._tars,
-            inputs=tuple(self._references[shard] for shard in sorted(inputs)),
+            tars=tars,
+            inputs=tuple(references[shard] for shard in sorted(inputs)),
             storage_options=self._options,
         )

@@ -10,7 +10,7 @@ from typing import Any
 from shardprep.core.stage import stage_name
 from shardprep.driver.estimate import Expected, Rates, outputs, to_make, total
 from shardprep.driver.model import AbsentWeights, RunPlan, StepKind, StepPlan
-from shardprep.driver.packing import Packing
+from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state
 from shardprep.driver.state import StepState, Todo, step_state
 from shardprep.errors import Unavailable
@@ -36,7 +36,7 @@ def plan(recipe: Recipe, *, retry: bool = False, strict: bool = False) -> RunPla
     for step in recipe.steps:
         parent = planning.states[recipe.parent_of(step)]
         if isinstance(step, Gather) and isinstance(step.does, Pack):
-            planning.pack(Packing(recipe, step.name, step.does, parent), parent, step.does)
+            planning.pack(PackStep(recipe, step.name, step.does, parent), parent, step.does)
             continue
         state = step_state(recipe, step, parent, retry, weigh=planning.weigher(step))
         planning.add(state, parent, "select" if isinstance(step, Gather) else "pass")
@@ -77,10 +77,11 @@ class _Planning:
             bytes_estimate = rates.num_bytes * samples if rates and samples is not None else None
         self._step(state, kind, inputs, num_bytes=None, bytes_estimate=bytes_estimate, more=[])
 
-    def pack(self, packing: Packing, parent: StepState, pack: Pack) -> None:
+    def pack(self, packing: PackStep, parent: StepState, pack: Pack) -> None:
         """Plan a pack."""
-        manifest = packing.manifest()
-        num_shards = len(manifest.shards) if manifest else 0
+        current = packing.current()
+        shards = current.manifest.shards if current else ()
+        num_shards = len(shards)
         done, follows = packing.is_done(), packing.fingerprint is None
         samples = total(self.expected[parent.name], parent.info.shards)
         self.steps.append(
@@ -92,7 +93,7 @@ class _Planning:
                 stale=num_shards if not done and not follows else 0,
                 follows=max(1, num_shards) if follows else 0,
                 reasons=packing.reasons(),
-                num_bytes=sum(shard.size for shard in manifest.shards) if manifest else 0,
+                num_bytes=sum(shard.size for shard in shards),
                 seconds_estimate=None,
                 samples=0 if done else None if samples is None else round(samples),
                 bytes_estimate=0 if done else self._packed_bytes(parent, samples) if pack.roles is None else None,

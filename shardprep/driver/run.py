@@ -13,7 +13,7 @@ from shardprep.driver.budget import FailureBudget
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
-from shardprep.driver.packing import Packing
+from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state, write_raw_info
 from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
@@ -161,17 +161,19 @@ class _Run:
         yield from self.executor.run(made, select_shard)
 
     def _pack(self, name: str, pack: Pack, parent: StepState) -> None:
-        packing = Packing(self.recipe, name, pack, parent)
+        packing = PackStep(self.recipe, name, pack, parent)
         started = time.monotonic()
         tally = _Tally()
-        if not packing.is_done():
+        if not packing.is_done() and not packing.adopt():
             tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
             self.reporter.step_started(name, len(tasks), None)
+            self._budget(name, packing.url, sum(parent.num_samples().values())).check_plan(packing.counts(), packing.first_failed())
             for packed in self.executor.run(tasks, pack_shard):
                 self._count(tally, name, packed)
             _raise_failures(name, tally.failures)
             packing.finish()
-        self._done(name, "pack", packing.ledgers, packing.committed(), packing.url, tally, started, ())
+        made = packing.finished()
+        self._done(name, "pack", made.ledgers(), made.manifest.committed(), packing.url, tally, started, ())
 
     def _answers(self, name: str, tasks: Sequence[T], function: Callable[[T], R]) -> Iterator[R]:
         """Yield what comes of the tasks of a step; RunFailed at the end where one could not be done."""
@@ -225,8 +227,7 @@ class _Run:
         started = time.monotonic()
         tally = _Tally()
         self.reporter.step_started(state.name, len(state.todo), sum(sizes[shard] for shard in state.todo))
-        limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
-        budget = FailureBudget(state.name, state.set.store.url, limit, sum(sizes.values()))
+        budget = self._budget(state.name, state.set.store.url, sum(sizes.values()))
         if state.todo:
             state.set.save_digests()
         try:
@@ -243,6 +244,10 @@ class _Run:
         _raise_failures(state.name, tally.failures)
         state.set.collect(state.seen)
         self._done(state.name, kind, state.set, state.seen, state.set.store.url, tally, started, random)
+
+    def _budget(self, step: str, url: str, num_samples: int) -> FailureBudget:
+        limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
+        return FailureBudget(step, url, limit, num_samples)
 
     def _count(self, tally: _Tally, step: str, answer: Answer) -> Committed | None:
         if isinstance(answer, ShardFailure):

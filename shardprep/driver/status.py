@@ -7,7 +7,8 @@ from typing import Any
 
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
 from shardprep.driver.verify import sets_below
-from shardprep.gather.manifest import read_manifest
+from shardprep.errors import ShardError
+from shardprep.packed.packing import standing_packing, why_stale
 from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.set import SetInfo, read_info
 from shardprep.shards.store import Store
@@ -20,7 +21,7 @@ def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPla
         store = Store(found, storage_options)
         info = read_info(store)
         assert info is not None, "sets_below returns sets"
-        steps.append(_packed(store, info) if info.kind == "packed" else _shards(stand(found, storage_options)))
+        steps.append(_packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options)))
     return RunPlan(recipe="", output=url, steps=tuple(steps))
 
 
@@ -43,16 +44,24 @@ def _shards(standing: Standing) -> StepPlan:
     )
 
 
-def _packed(store: Store, info: SetInfo) -> StepPlan:
-    manifest = read_manifest(store)
+def _packed(store: Store, info: SetInfo, storage_options: Mapping[str, Any] | None) -> StepPlan:
+    """Ask whoever reads the set: what they refuse is not done."""
+    packing, stale = None, None
+    try:
+        packing = standing_packing(store)
+        stale = why_stale(store, packing, storage_options)
+        reasons = () if stale is None else (stale,)
+    except ShardError as error:
+        reasons = (str(error),)
+    shards = packing.manifest.shards if packing else ()
     return StepPlan(
         name=info.step,
         kind="pack",
-        done=len(manifest.shards) if manifest else 0,
-        new=0 if manifest else len(info.shards),
-        stale=0,
+        done=0 if stale else len(shards),
+        new=0 if packing else 1,
+        stale=max(1, len(shards)) if stale else 0,
         follows=0,
-        reasons=() if manifest else ("there is no manifest: packing did not end",),
-        num_bytes=sum(shard.size for shard in manifest.shards) if manifest else None,
+        reasons=reasons,
+        num_bytes=sum(shard.size for shard in shards) if packing else None,
         seconds_estimate=None,
     )

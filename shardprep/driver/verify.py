@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from shardprep.driver.assignment import damage_of_assignment
 from shardprep.errors import Damaged, ShardError
-from shardprep.gather.manifest import MANIFEST_FILE, read_manifest
-from shardprep.gather.outline import ROWS_SUFFIX
-from shardprep.gather.verify import verify_packed
-from shardprep.shards.names import LEDGERS, SET_FILE, parse_ledger_name
+from shardprep.packed.clean import remove_left_behind
+from shardprep.packed.names import MANIFEST_FILE
+from shardprep.packed.verify import verify_packed
+from shardprep.shards.names import SET_FILE, parse_ledger_name
 from shardprep.shards.set import ShardSet, read_info, read_info_to_replace
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
@@ -37,13 +37,13 @@ def _verify(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
 
 
 def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
-    """Remove what no shard needs from complete sets: superseded ledgers and tars, temporaries; return the names removed."""
+    """Remove what no shard needs from complete sets: superseded ledgers and tars, older packings, temporaries; return the names."""
     removed: list[str] = []
     for found in sets_below(url, storage_options):
         store = Store(found, storage_options)
         info = read_info(store)
         if info is not None and info.kind == "packed":
-            removed += [f"{found}/{name}" for name in _clean_packed(store)]
+            removed += [f"{found}/{name}" for name in remove_left_behind(store)]
         else:
             shard_set = ShardSet.open(store)
             removed += [f"{found}/{name}" for name in shard_set.collect(shard_set.current())]
@@ -58,24 +58,6 @@ def _without_set_file(output: Store) -> Iterator[Problem]:
     sets = {folder for folder, name in files if name == SET_FILE}
     for folder in sorted({folder for folder, name in files if name == MANIFEST_FILE or parse_ledger_name(name)} - sets):
         yield Problem(f"{output.url}/{folder}", f"it holds shards but no {SET_FILE}", "Run the recipe again")
-
-
-def _clean_packed(store: Store) -> list[str]:
-    """Remove what the manifest does not list; without a manifest only temporaries, as the next run goes on from the rest."""
-    ledgers = store.at(LEDGERS)
-    removed = [*store.clean_temporaries(), *(f"{LEDGERS}/{name}" for name in ledgers.clean_temporaries())]
-    manifest = read_manifest(store)
-    if manifest is None:
-        return removed
-    listed = {tar.name for tar in manifest.shards}
-    unlisted = [name for name in store.names() if name.endswith(".tar") and name not in listed]
-    for name in ledgers.names():
-        parsed = parse_ledger_name(name)
-        if name.endswith(ROWS_SUFFIX) or (parsed and f"{parsed.shard}.tar" not in listed):
-            unlisted.append(f"{LEDGERS}/{name}")
-    for name in unlisted:
-        store.remove(name)
-    return removed + unlisted
 
 
 def sets_below(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:

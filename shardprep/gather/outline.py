@@ -10,28 +10,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from zlib_ng import zlib_ng
 
+from shardprep.core.blob import Blob
 from shardprep.core.fingerprint import canonical_json, digest
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Record, Sample
 from shardprep.core.tensors import TensorInfo, empty_tensor_file, read_header
 from shardprep.errors import ShardError
 from shardprep.gather.settings import Pack
+from shardprep.packed.names import ROWS_SUFFIX
 from shardprep.shards.join import Chain, JoinedRow, MemberAt, read_rows
 from shardprep.shards.packed_record import ColumnTypes
+from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 
-ROWS_SUFFIX = ".rows"
-"""Files of rows lie beside the ledgers of the packed set until it is whole."""
-
 VARYING_ROLES = frozenset({"t5", "ar", "scene", "text"})
 """Roles whose length differs from sample to sample; they do not decide the shape of a shard."""
+
+UNREADABLE = "unreadable-tensor"
+"""The reason of a sample that fails because a tensor file of it is no safetensors file."""
 
 TEXT_SUFFIX = "txt"
 ALIGNMENT = 64
 _TAR_BLOCK = 512
 _HEADERS_AT_ONCE = 8
+_CHUNK = 1 << 20
 
 SAMPLES_SCHEMA = pa.schema(
     [
@@ -89,6 +94,16 @@ class Outline:
     """Types of the records' columns by `Group.media`."""
     roles: frozenset[str]
     """Roles that occur, packed or not."""
+    unpackable: tuple[Unpackable, ...] = ()
+    """The samples that cannot be packed, by key."""
+
+
+@dataclass(frozen=True)
+class Unpackable:
+    """A sample that cannot be packed, and why."""
+
+    key: str
+    detail: str
 
 
 @dataclass(frozen=True)
@@ -127,9 +142,11 @@ def outline_shard(task: OutlineTask) -> Outline:
     return _outline(task, name, rows, [len(line) for line in lines])
 
 
-def from_line(line: bytes) -> PackRow:
+def from_line(line: bytes) -> PackRow | Unpackable:
     """Return the row that a line of a file of rows holds."""
     values = json.loads(line)
+    if "detail" in values:
+        return Unpackable(**values)
     members = {role: MemberAt(depth, tar, Placed(*placed)) for role, (depth, tar, placed) in values["members"].items()}
     tensors = {
         role: {name: TensorInfo(dtype, tuple(shape), start, end) for name, (dtype, shape, start, end) in tensors.items()}
@@ -153,39 +170,58 @@ def packed_bytes(size: int) -> int:
     return _TAR_BLOCK + size + -size % _TAR_BLOCK
 
 
-def _to_line(row: PackRow) -> bytes:
+def _to_line(row: PackRow | Unpackable) -> bytes:
+    if isinstance(row, Unpackable):
+        return f"{canonical_json(vars(row))}\n".encode()
     members = {role: [at.depth, at.tar, list(vars(at.placed).values())] for role, at in row.members.items()}
     tensors = {role: {name: list(vars(t).values()) for name, t in found.items()} for role, found in row.tensors.items()}
     return f"{canonical_json({'key': row.key, 'record': row.record, 'members': members, 'tensors': tensors})}\n".encode()
 
 
-def _rows_of(task: OutlineTask) -> Iterator[PackRow]:
+def _rows_of(task: OutlineTask) -> Iterator[PackRow | Unpackable]:
     stores = [Store(at.tars or at.url, task.storage_options) for at in task.chain]
 
-    def complete(row: JoinedRow) -> PackRow:
-        tensors = {role: _tensors(row.key, at, stores) for role, at in row.members.items() if at.placed.suffix.endswith(".safetensors")}
+    def complete(row: JoinedRow) -> PackRow | Unpackable:
+        tensors = {}
+        for role, at in row.members.items():
+            if at.placed.suffix.endswith(".safetensors") and task.settings.packs(role):
+                blob = stores[at.depth].blob(at.tar, at.placed.offset, at.placed.size)
+                try:
+                    tensors[role] = read_header(blob)
+                except ShardError as error:
+                    # Without the output's own path: equal packings have equal ledgers wherever they lie.
+                    where = f"{task.chain[at.depth].set}/{at.tar}: {row.key}.{at.placed.suffix}"
+                    if _crc32(blob) != at.placed.crc32:
+                        raise ShardError(
+                            f"{where} does not have the crc32 that its ledger says; the shard is damaged, make it again"
+                        ) from error
+                    return Unpackable(row.key, f"{where}: {error}")
         return PackRow(row.key, row.record, row.members, tensors)
 
     with ThreadPoolExecutor(_HEADERS_AT_ONCE) as threads:
         yield from threads.map(complete, read_rows(task.chain, task.storage_options))
 
 
-def _tensors(key: str, at: MemberAt, stores: Sequence[Store]) -> dict[str, TensorInfo]:
-    placed = at.placed
-    try:
-        return read_header(stores[at.depth].blob(at.tar, placed.offset, placed.size))
-    except ShardError as error:
-        where = f"{stores[at.depth].url}/{at.tar}: {key}.{placed.suffix}"
-        raise ShardError(f"{where}: {error}, or leave the sample out with select") from error
+def _crc32(blob: Blob) -> int:
+    value = 0
+    with refusals("reading a tensor file"), blob.open() as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib_ng.crc32(chunk, value)
+    return value
 
 
-def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow], lengths: Sequence[int]) -> Outline:
+def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow | Unpackable], lengths: Sequence[int]) -> Outline:
     groups: dict[Group, int] = {}
     columns: dict[str, ColumnTypes] = {}
     roles: set[str] = set()
     samples: list[dict[str, Any]] = []
+    unpackable: list[Unpackable] = []
     offset = 0
     for row, length in zip(rows, lengths, strict=True):
+        offset += length
+        if isinstance(row, Unpackable):
+            unpackable.append(row)
+            continue
         group = _group_of(row, task.settings)
         columns.setdefault(group.media, ColumnTypes()).add(row.record)
         roles |= row.members.keys()
@@ -196,13 +232,19 @@ def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow], lengths: Seq
                 "group": groups.setdefault(group, len(groups)),
                 "content": _content(row, task.settings),
                 "size": _own_bytes(row, task.settings),
-                "offset": offset,
+                "offset": offset - length,
                 "length": length,
             }
         )
-        offset += length
-    table = pa.Table.from_pylist(samples, SAMPLES_SCHEMA)
-    return Outline(shard=task.shard, file=name, samples=table, groups=tuple(groups), columns=columns, roles=frozenset(roles))
+    return Outline(
+        shard=task.shard,
+        file=name,
+        samples=pa.Table.from_pylist(samples, SAMPLES_SCHEMA),
+        groups=tuple(groups),
+        columns=columns,
+        roles=frozenset(roles),
+        unpackable=tuple(sorted(unpackable, key=lambda row: row.key)),
+    )
 
 
 def _group_of(row: PackRow, settings: Pack) -> Group:

@@ -17,6 +17,7 @@ from shardprep.errors import ShardError, StoreError
 from shardprep.gather.outline import ALIGNMENT, TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
 from shardprep.gather.planning import PlannedShard
 from shardprep.shards.columns import ARROW_TYPES
+from shardprep.shards.hashed import TarDigest
 from shardprep.shards.join import MemberAt
 from shardprep.shards.ledger import (
     Footer,
@@ -35,8 +36,9 @@ from shardprep.shards.names import LEDGERS, ledger_name
 from shardprep.shards.packed_record import pack_record
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
-from shardprep.shards.store import Store
+from shardprep.shards.store import NewFile, Store
 from shardprep.shards.tar import Placed, TarWriter
+from shardprep.shards.verify import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class PackTask:
     step: str
     shard: str
     out_url: str
+    """The folder of the packing."""
     fingerprint: str
     step_fingerprint: str
     planned: PlannedShard
@@ -55,8 +58,6 @@ class PackTask:
     """The folders of the tars of the sets that are joined, base first."""
     inputs: tuple[InputRef, ...]
     """The shards that samples are taken from."""
-    earlier: tuple[str, ...] = ()
-    """Ledgers of other contents that the shard had when the step began."""
     storage_options: Mapping[str, Any] | None = None
     verdicts: Mapping[str, Failed] = field(default_factory=dict)
     alone: frozenset[str] = frozenset()
@@ -91,7 +92,7 @@ def pack_shard(task: PackTask) -> PackedShard:
     try:
         return _write(task, store)
     except (ShardError, StoreError):
-        # Another run that was first has taken away the rows, as the set is whole.
+        # An equal run that was first has taken away the rows, as the packing is whole.
         if standing := _standing(task, store):
             return standing
         raise
@@ -111,9 +112,6 @@ def _standing(task: PackTask, store: Store) -> PackedShard | None:
 
 def _write(task: PackTask, store: Store) -> PackedShard:
     ledgers = store.at(LEDGERS)
-    # The tar has a plain name and is replaced, so no ledger of another content may stand beside it.
-    for name in task.earlier:
-        ledgers.remove(name)
     tars = [Store(url, task.storage_options) for url in task.tars]
     rows: list[OutputRow] = []
     with store.create() as file:
@@ -130,8 +128,16 @@ def _write(task: PackTask, store: Store) -> PackedShard:
                 OutputRow(key=row.key, parent=row.key, fate="kept", record=row.record, members=tuple(placed), tensors=tuple(tensors))
             )
         done = tar.close()
-        file.commit(f"{task.shard}.tar", replace=True)
+        _publish(file, store, f"{task.shard}.tar", done)
     return _commit(task, ledgers, tuple(rows), TarRef(name=f"{task.shard}.tar", sha256=done.sha256, size=done.size))
+
+
+def _publish(file: NewFile, store: Store, name: str, done: TarDigest) -> None:
+    """Give the tar its name; one that is there already stays where it has the same bytes, as all of one packing do."""
+    if not file.commit(name):
+        there = store.blob(name)
+        if (there.size, sha256_of(there)) != (done.size, done.sha256):
+            file.commit(name, replace=True)
 
 
 def _commit(task: PackTask, ledgers: Store, rows: tuple[OutputRow, ...], tar: TarRef) -> PackedShard:
@@ -158,8 +164,9 @@ def _rows(task: PackTask, ledgers: Store) -> Iterator[PackRow]:
     for file, offset, length in task.planned.places.tolist():
         name = task.planned.files[file]
         with refusals(f"reading {ledgers.url}/{name}"):
-            line = read_blob(ledgers.blob(name, offset, length))
-        yield from_line(line)
+            row = from_line(read_blob(ledgers.blob(name, offset, length)))
+        assert isinstance(row, PackRow), "a plan holds samples that can be packed"
+        yield row
 
 
 def _whole(row: PackRow, task: PackTask, tars: Sequence[Store]) -> Iterator[_Packed]:

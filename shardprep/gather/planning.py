@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from shardprep.core.fingerprint import digest
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, ShardError
-from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, empty_member, packed_bytes
+from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, Unpackable, empty_member, packed_bytes
 from shardprep.gather.settings import Pack
 from shardprep.shards.packed_record import ColumnTypes, RecordSchema
 
@@ -53,6 +53,8 @@ class PackPlan:
     """What is equal within the shards of a bucket, by its name (`b000`)."""
     files: Mapping[str, str]
     """The input shard of each file of rows."""
+    unpackable: Mapping[str, tuple[Unpackable, ...]]
+    """The samples that cannot be packed, by input shard."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ class _Gathered:
         """The input shard of each file of rows."""
         self.columns: dict[str, ColumnTypes] = {}
         self.roles: set[str] = set()
+        self.unpackable: dict[str, tuple[Unpackable, ...]] = {}
         self._samples: list[pa.Table] = []
 
     def add(self, outline: Outline) -> None:
@@ -85,6 +88,8 @@ class _Gathered:
         for media, types in outline.columns.items():
             self.columns.setdefault(media, ColumnTypes()).merge(types)
         self.roles |= outline.roles
+        if outline.unpackable:
+            self.unpackable[outline.shard] = outline.unpackable
         if len(self._samples) == _TABLES_AT_ONCE:
             self._samples = [self._whole()]
 
@@ -128,7 +133,7 @@ def plan_shards(outlines: Iterable[Outline], settings: Pack) -> PackPlan:
             rows = samples.slice(first, last - first)
             shards.append(_shard(f"b{number:03d}-{part:06d}", rows, layout.members, schema, files))
     described = {f"b{number:03d}": json.loads(bucket) for number, bucket in enumerate(buckets)}
-    return PackPlan(shards=tuple(shards), buckets=described, files=gathered.files)
+    return PackPlan(shards=tuple(shards), buckets=described, files=gathered.files, unpackable=dict(sorted(gathered.unpackable.items())))
 
 
 def _renumbered(numbers: pa.ChunkedArray, old: Iterable[Any], new: Sequence[Any]) -> npt.NDArray[np.int32]:

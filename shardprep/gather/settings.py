@@ -60,3 +60,7 @@ class Pack:
             raise ValueError(f"samples_per_shard is {self.samples_per_shard}; expected 1 or more")
         if self.roles is not None and not self.roles:
             raise ValueError("roles is empty; name the members to pack, or leave it out to pack all")
+
+    def packs(self, role: str) -> bool:
+        """Whether members of this role are packed."""
+        return self.roles is None or role in self.roles

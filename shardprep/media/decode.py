@@ -150,11 +150,7 @@ def _sweep_all(video: _Video, timeline: Timeline, watched: Watched, picks: Picks
         for decoded in sweep.all_frames():
             pixels = converter.of(decoded.frame)
             for wish, see in watched.values():
-                see(
-                    Frame(
-                        decoded.index, float(decoded.pts * timeline.time_base), pixels.get(wish), decoded.frame.height, decoded.frame.width
-                    )
-                )
+                see(Frame(decoded.index, float(decoded.pts * timeline.time_base), pixels.get(wish)))
             for gatherer in gatherers.values():
                 gatherer.take(decoded.index, pixels)
         true = sweep.true_timeline()

@@ -19,7 +19,7 @@ from shardprep.shards.columns import MEMBERS, join_tables, suffixes_of
 from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
 from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import LEDGERS
-from shardprep.shards.set import Committed, ShardSet, read_info, relative_url
+from shardprep.shards.set import Committed, ShardSet, relative_url
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 
@@ -124,13 +124,10 @@ def chain_of(parts: Sequence[tuple[ShardSet, Committed]]) -> Chain:
 
 
 def open_view(url: str, storage_options: Mapping[str, object] | None = None, *, partial: bool = False) -> View:
-    """Open a set by its URL together with the sets that it builds on; a packed set is whole in itself.
+    """Open a set by its URL together with the sets that it builds on; for packed sets see `packed.sets`.
 
     Raises IncompleteSet where shards are missing or were made from something else than what stands, unless `partial` asks for the others.
     """
-    if packed := _open_packed(url, storage_options):
-        whole = Standing(packed, (), packed.info.shards, packed.find_all(packed.info.shards))
-        return View([packed], whole.shards, [whole.require(partial=partial)], storage_options)
     return view_of(stand(url, storage_options), storage_options, partial=partial)
 
 
@@ -198,22 +195,11 @@ def chain_table(chain: Chain, storage_options: Mapping[str, object] | None = Non
     return joined.replace_schema_metadata(None)
 
 
-def counting_ledgers(url: str, storage_options: Mapping[str, object] | None = None) -> tuple[ShardSet, Mapping[str, Committed]]:
-    """Return a set without what it builds on, and those of its shards that count."""
-    if packed := _open_packed(url, storage_options):
-        return packed, packed.current()
-    standing = stand(url, storage_options)
-    return standing.set, standing.current
-
-
-def fates_table(
-    url: str, storage_options: Mapping[str, object] | None = None, *, fate: str | None = None, key: str | None = None
-) -> pa.Table:
+def fates_of(own: ShardSet, current: Mapping[str, Committed], *, fate: str | None = None, key: str | None = None) -> pa.Table:
     """Return the rows of a set's ledgers without their columns: step, shard, key, role, parent, fate, stage, reason, detail.
 
     `fate` and the beginning of a `key` choose rows. Only what the set's own step says: the sets that it builds on have their own.
     """
-    own, current = counting_ledgers(url, storage_options)
     parts = []
     for shard, committed in current.items():
         rows = read_table(own.store.blob(committed.ledger), f"{own.store.url}/{committed.ledger}", _FATE_COLUMNS).select(_FATE_COLUMNS)
@@ -224,12 +210,6 @@ def fates_table(
         parts.append(rows.replace_schema_metadata(None))
     empty = pa.schema([(name, pa.string()) for name in ("step", "shard", *_FATE_COLUMNS)]).empty_table()
     return pa.concat_tables([empty, *parts])
-
-
-def _open_packed(url: str, storage_options: Mapping[str, object] | None) -> ShardSet | None:
-    store = Store(url, storage_options)
-    info = read_info(store)
-    return ShardSet(store.at(LEDGERS), info) if info is not None and info.kind == "packed" else None
 
 
 def _located(shard_set: ShardSet, committed: Committed) -> LedgerAt:

@@ -102,10 +102,11 @@ class Found:
 class ShardSet:
     """The shards of one folder, by name; a ledger is opened only where `digests.json` does not know it yet."""
 
-    def __init__(self, store: Store, info: SetInfo) -> None:
+    def __init__(self, store: Store, info: SetInfo, known: Iterable[Committed] | None = None) -> None:
+        """`known` takes the place of `digests.json` where a manifest says what there is."""
         self.store = store
         self.info = info
-        self._known: dict[str, Committed] = _read_digests(store)
+        self._known: dict[str, Committed] = _read_digests(store) if known is None else {one.ledger: one for one in known}
         self.ledgers_opened = 0
 
     @classmethod
@@ -198,7 +199,7 @@ class ShardSet:
                         lost.append(f"{name} is the ledger with the fingerprint {committed.fingerprint[:8]}, renamed")
                     elif (why := refusal(committed)) is not None:
                         stale.append(why)
-                    elif self._is_torn(committed, sizes):
+                    elif committed.tar is not None and sizes.get(committed.tar) != committed.tar_bytes:
                         lost.append(f"its tar {committed.tar} is missing or cut short")
                     else:
                         valid[name] = committed
@@ -213,10 +214,6 @@ class ShardSet:
     def ledger(self, name: str) -> Ledger:
         """Read a whole ledger by file name."""
         return read_ledger(self.store.blob(name), f"{self.store.url}/{name}")
-
-    def _is_torn(self, committed: Committed, sizes: Mapping[str, int]) -> bool:
-        # The tars of a packed set lie in another folder.
-        return self.info.kind != "packed" and committed.tar is not None and sizes.get(committed.tar) != committed.tar_bytes
 
     def _unsuperseded(self, names: list[LedgerName]) -> LedgerName:
         if len(names) > 1:

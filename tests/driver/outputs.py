@@ -36,8 +36,24 @@ def files(folder: Path) -> dict[str, File]:
 
 
 def digests(folder: Path, *suffixes: str) -> dict[str, str]:
-    """Return the digests of the files with one of these suffixes."""
-    return {name: digest for name, (digest, _) in files(folder).items() if name.endswith(suffixes)}
+    """Return the digests of the files with one of these suffixes, but for older packings."""
+    passed_over = tuple(f"{path.relative_to(folder)}/" for path in older_packings(folder))
+    return {name: digest for name, (digest, _) in files(folder).items() if name.endswith(suffixes) and not name.startswith(passed_over)}
+
+
+def current_packing(train: Path) -> Path:
+    """Return the folder of the packing that counts, as the pointer says."""
+    return train / str(json.loads((train / "manifest.json").read_text())["packing"])
+
+
+def older_packings(folder: Path) -> list[Path]:
+    """Return the folders of packings that do not count, in an output or a packed set; they stay until they are cleaned."""
+    found = []
+    for pointer in [*folder.glob("manifest.json"), *folder.glob("*/manifest.json")]:
+        if "packing" in json.loads(pointer.read_text()):
+            counts = current_packing(pointer.parent)
+            found += [path for path in pointer.parent.iterdir() if path.is_dir() and path != counts]
+    return found
 
 
 def footer(ledger: Path) -> dict[str, Any]:
@@ -69,24 +85,28 @@ def sets(output: Path) -> list[Path]:
 
 
 def ledger_folder(folder: Path) -> Path:
-    return folder / "ledgers" if (folder / "ledgers").is_dir() else folder
+    return current_packing(folder) / "ledgers" if (folder / "manifest.json").exists() else folder
 
 
 def strays(output: Path) -> list[str]:
-    """Return the files that no finished set needs: temporaries, superseded ledgers and tars, forgotten ones."""
-    needed: set[Path] = set()
+    """Return the files that no finished set needs: temporaries, superseded ledgers and tars, forgotten ones; older packings are none."""
+    needed = {path for folder in older_packings(output) for path in folder.rglob("*")}
     for folder in sets(output):
         info = json.loads((folder / "set.json").read_text())
+        home = folder
+        if info["kind"] == "packed":
+            home = current_packing(folder)
+            needed |= {folder / name for name in ("set.json", "manifest.json", "README.md")}
+            info = json.loads((home / "set.json").read_text())
         found = ledgers(ledger_folder(folder))
         assert sorted(found) == sorted(info["shards"]), f"{folder}: listed {info['shards']}, found {sorted(found)}"
-        needed |= {folder / "set.json", ledger_folder(folder) / "digests.json", *found.values()}
-        needed |= {folder / tar["name"] for path in found.values() if (tar := footer(path)["tar"])}
+        needed |= {home / "set.json", *found.values()}
+        needed |= {home / tar["name"] for path in found.values() if (tar := footer(path)["tar"])}
         if info["assignment"]:
             needed.add(folder / info["assignment"])
         # One for each tar of the source; tests/sources/test_tar_index.py counts them.
         needed |= set((folder / "tars").glob("*.json.z"))
-        if info["kind"] == "packed":
-            needed |= {folder / "manifest.json", folder / "index.parquet"}
+        needed |= {home / "manifest.json", home / "index.parquet"} if info["kind"] == "packed" else {home / "digests.json"}
     missing = [str(path) for path in needed if not path.exists()]
     assert not missing, f"missing: {missing}"
     found = (path.relative_to(output) for path in output.rglob("*") if path.is_file() and path not in needed)

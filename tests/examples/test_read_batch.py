@@ -6,29 +6,40 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
-import webdataset as wds
 from safetensors.torch import save
 
 from examples.read_batch import open_batches
+from shardprep.gather.settings import Pack
+from tests.built_sets import Made, write_base
+from tests.gather.packings import pack
+
+# webdataset leaves closing its tars to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
 
 
-def write_packed(folder: Path) -> None:
-    """Write five samples of one latent shape and texts of 3 to 7 tokens, in bfloat16 as embed_t5 does."""
-    with wds.TarWriter(str(folder / "b000-000000.tar")) as tar:
-        for index in range(5):
-            members = {
-                "json": {"clip": {"seconds": 2.5}},
+@pytest.fixture
+def train(tmp_path: Path) -> str:
+    """Five samples of one latent shape and texts of 3 to 7 tokens, in bfloat16 as embed_t5 does, packed."""
+    made = [
+        Made(
+            f"clip-{index}",
+            {"clip": {"seconds": 2.5}},
+            {
                 "mp4": b"x" * (10 + index),
                 "latent.safetensors": save({"latent": torch.full((16, 2, 4, 4), float(index))}),
                 "t5.safetensors": save({"t5": torch.ones(3 + index, 8, dtype=torch.bfloat16)}),
-            }
-            tar.write({"__key__": f"clip-{index}"} | members)
+            },
+        )
+        for index in range(5)
+    ]
+    pack(tmp_path, [write_base(tmp_path / "clips", {"000000": made})], Pack(seed=None))
+    return str(tmp_path / "train")
 
 
-def test_a_batch_is_stacked_and_texts_are_padded(tmp_path: Path) -> None:
-    write_packed(tmp_path)
-    batch = next(iter(open_batches(tmp_path, batch_size=4)))
+def test_a_batch_is_stacked_and_texts_are_padded(train: str) -> None:
+    batch = next(iter(open_batches(train, batch_size=4)))
     assert batch["__key__"] == ["clip-0", "clip-1", "clip-2", "clip-3"]
     assert batch["latent.safetensors:latent"].shape == (4, 16, 2, 4, 4)
     assert batch["latent.safetensors:latent"][:, 0, 0, 0, 0].tolist() == [0, 1, 2, 3]
@@ -37,18 +48,17 @@ def test_a_batch_is_stacked_and_texts_are_padded(tmp_path: Path) -> None:
     assert [len(video) for video in batch["mp4"]] == [10, 11, 12, 13]
 
 
-def test_the_program_prints_what_is_in_a_batch(root: Path, tmp_path: Path) -> None:
-    write_packed(tmp_path)
-    command = [sys.executable, str(root / "examples/read_batch.py"), str(tmp_path), "2"]
+def test_the_program_prints_what_is_in_a_batch(root: Path, train: str) -> None:
+    command = [sys.executable, str(root / "examples/read_batch.py"), train, "2"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert "float32 [2, 16, 2, 4, 4]" in done.stdout
     assert "2 files of 10 to 11 bytes" in done.stdout
 
 
-def test_a_folder_without_tars_is_said(root: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_packing_is_said(root: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(root / "examples/read_batch.py"), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1
-    assert "holds no tars" in done.stderr
+    assert "there is no manifest.json: packing did not end. Run the recipe again" in done.stderr
     assert "Traceback" not in done.stderr

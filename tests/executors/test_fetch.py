@@ -21,11 +21,12 @@ from shardprep.driver.run import run
 from shardprep.executors.fetch import Fetcher
 from shardprep.executors.local import LocalExecutor, StopSignal
 from shardprep.gather.settings import Pack
+from shardprep.packed.sets import open_set
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.runtime.inputs import RemoteFile, remote_files, with_copies
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
-from shardprep.shards.join import LedgerAt, open_view
+from shardprep.shards.join import LedgerAt
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.spec import SourceSpec
 from tests.fates import make_files
@@ -226,7 +227,7 @@ def test_a_whole_run_on_s3_reads_every_tar_once_and_gives_the_bytes_of_a_local_o
     local = recipe_on(slow_s3, str(tmp_path / "local"), str(tmp_path / "files"), workers=1)
     run(local)
     on_s3, here = (
-        {s.key: s for s in open_view(url, options)}
+        {s.key: s for s in open_set(url, options)}
         for url, options in (
             (f"s3://{BUCKET}/out/train", slow_s3.options),
             (str(tmp_path / "local" / "train"), None),
@@ -282,7 +283,7 @@ def test_two_runs_on_one_output_on_s3_commit_every_shard_once(slow_s3: SlowS3, t
     ledgers = [name for name in names if name.endswith(".parquet") and "/0" in name]
     assert len(ledgers) == 2 + 2 + 2, "one ledger per shard of raw, halves and lengths"
     assert len([name for name in names if "/raw/" in name and name.endswith(".tar")]) == 2
-    assert len(list(open_view(f"{output}/train", slow_s3.options))) == 16
+    assert len(list(open_set(f"{output}/train", slow_s3.options))) == 16
 
 
 def test_copies_go_with_their_shard_so_that_a_small_bound_holds_up_nobody(slow_s3: SlowS3, tmp_path: Path) -> None:

@@ -10,49 +10,54 @@ from typing import Any
 
 from safetensors.numpy import save
 
-from shardprep.driver.packing import Packing
+from shardprep.driver.packing import PackStep
 from shardprep.driver.state import StepState
-from shardprep.gather.manifest import Manifest, read_manifest
 from shardprep.gather.outline import outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
 from shardprep.gather.settings import Pack
+from shardprep.packed.manifest import Manifest
+from shardprep.packed.packing import current_packing
 from shardprep.recipe.model import Recipe
 from shardprep.shards.set import ShardSet
 from shardprep.shards.store import Store
 from shardprep.sources.spec import SourceSpec
 
 
-def packing_of(output: Path | str, sets: Sequence[ShardSet], settings: Pack) -> Packing:
+def packing_of(output: Path | str, sets: Sequence[ShardSet], settings: Pack) -> PackStep:
     """Return the pack step `train` of a run whose earlier steps made `sets`, base first."""
     states: list[StepState] = []
     for one in sets:
         states.append(StepState(one.info.step, one, one.info, tuple(states), {}, seen=one.current()))
     recipe = Recipe(name="made", source=SourceSpec(videos="nowhere"), steps=(), output=str(output))
-    return Packing(recipe, "train", settings, states[-1])
+    return PackStep(recipe, "train", settings, states[-1])
 
 
 def pack(output: Path, sets: Sequence[ShardSet], settings: Pack | None = None) -> list[PackedShard]:
     """Pack and return the shards that were written: none where all were there."""
     packing = packing_of(output, sets, settings or Pack())
-    if packing.is_done():
+    if packing.is_done() or packing.adopt():
         return []
     tasks = packing.start([outline_shard(task) for task in packing.outline_tasks()])
     made = [pack_shard(task) for task in tasks]
     packing.finish()
-    packing.committed()
+    packing.finished()
     return made
 
 
 def manifest_of(output: Path) -> Manifest:
-    manifest = read_manifest(Store(str(output / "train")))
-    assert manifest is not None
-    return manifest
+    return current_packing(Store(str(output / "train"))).manifest
+
+
+def packing_folder(output: Path) -> Path:
+    """Return the folder of the packing that counts, as its pointer says."""
+    found: str = json.loads((output / "train/manifest.json").read_text())["packing"]
+    return output / "train" / found
 
 
 def tars(output: Path) -> dict[str, dict[str, dict[str, bytes]]]:
     """Return suffix and bytes of the members, by tar and key, in the order of the tar."""
     found: dict[str, dict[str, dict[str, bytes]]] = {}
-    for path in sorted((output / "train").glob("*.tar")):
+    for path in sorted(packing_folder(output).glob("*.tar")):
         samples = found.setdefault(path.name, {})
         with tarfile.open(path) as tar:
             for info in tar:

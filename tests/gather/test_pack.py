@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,20 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load
 
-from shardprep.driver.packing import Packing
-from shardprep.errors import RecipeError, ShardError
+from shardprep.driver.packing import PackStep
+from shardprep.errors import IncompleteSet, RecipeError, ShardError
 from shardprep.gather.outline import outline_shard
-from shardprep.gather.pack import pack_shard
+from shardprep.gather.pack import PackTask, pack_shard
 from shardprep.gather.settings import Pack
-from shardprep.gather.verify import verify_packed
+from shardprep.packed.sets import fates_table, open_set
+from shardprep.packed.verify import verify_packed
 from shardprep.shards.join import open_view
 from shardprep.shards.packed_record import unpack_record
 from shardprep.shards.set import ShardSet
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
 from tests.built_sets import Made, write_base, write_sidecar
-from tests.gather.packings import files, manifest_of, pack, packing_of, record, samples, tars, tensor_file
+from tests.gather.packings import files, manifest_of, pack, packing_folder, packing_of, record, samples, tars, tensor_file
 
 SIZES = [(64, 48), (48, 64)]
 
@@ -171,7 +173,7 @@ def test_records_have_the_same_typed_columns_and_say_what_the_ledgers_say(tmp_pa
 
 def test_the_packed_set_is_read_as_a_set(tmp_path: Path, sets: list[ShardSet]) -> None:
     pack(tmp_path, sets)
-    view = open_view(str(tmp_path / "train"))
+    view = open_set(str(tmp_path / "train"))
     assert {sample.key: sample.record for sample in view} == {s.key: s.record for s in open_view(str(tmp_path / "good"))}
     sample = next(sample for sample in view if sample.key == "clip-03")
     with sample.members["video"].blob.open() as file:
@@ -186,9 +188,9 @@ def test_tensor_data_is_aligned_in_the_file_and_opens(tmp_path: Path, sets: list
     pack(tmp_path, sets)
     index = read_index(tmp_path)
     num = 0
-    for path in sorted((tmp_path / "train").glob("*.tar")):
+    for path in sorted(packing_folder(tmp_path).glob("*.tar")):
         data = path.read_bytes()
-        for member in index_tar(Store(str(tmp_path / "train")).blob(path.name)):
+        for member in index_tar(Store(str(path.parent)).blob(path.name)):
             if not member.suffix.endswith(".safetensors"):
                 continue
             header = int.from_bytes(data[member.offset : member.offset + 8], "little")
@@ -208,7 +210,7 @@ def test_tensor_data_is_aligned_in_the_file_and_opens(tmp_path: Path, sets: list
 def read_index(output: Path) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
-    return {row["key"]: row for row in pq.ParquetFile(output / "train" / "index.parquet").read().to_pylist()}
+    return {row["key"]: row for row in pq.ParquetFile(packing_folder(output) / "index.parquet").read().to_pylist()}
 
 
 def test_the_index_holds_every_member(tmp_path: Path, sets: list[ShardSet]) -> None:
@@ -216,7 +218,7 @@ def test_the_index_holds_every_member(tmp_path: Path, sets: list[ShardSet]) -> N
     index, found = read_index(tmp_path), tars(tmp_path)
     assert list(index) == [key for members in found.values() for key in members], "in the order of the shards"
     for tar, members in found.items():
-        data = (tmp_path / "train" / tar).read_bytes()
+        data = (packing_folder(tmp_path) / tar).read_bytes()
         for key, one in members.items():
             assert index[key]["shard"] == tar
             assert {m["suffix"]: data[m["offset"] : m["offset"] + m["size"]] for m in index[key]["members"]} == one
@@ -253,7 +255,7 @@ def test_shards_stay_below_their_size(tmp_path: Path) -> None:
     made = [Made(f"k{n:02d}", {"meta": {"text": 'quoted "' * (n * 40)}} if n % 2 else {}, {"mp4": bytes(100_000 + n)}) for n in range(30)]
     made[3] = Made("k03", {}, {"mp4": bytes(3 << 20)})
     pack(tmp_path, [write_base(tmp_path / "clips", {"000000": made})], Pack(shard_mib=1))
-    sizes = {path.name: path.stat().st_size for path in (tmp_path / "train").glob("*.tar")}
+    sizes = {path.name: path.stat().st_size for path in packing_folder(tmp_path).glob("*.tar")}
     large = [name for name, size in sizes.items() if size > 1 << 20]
     assert [list(tars(tmp_path)[name]) for name in large] == [["k03"]], "only what is larger alone"
     assert sorted(sizes.values())[-4] > 800_000, "and not far below"
@@ -288,9 +290,52 @@ def test_a_column_without_a_common_type_is_refused(tmp_path: Path) -> None:
         pack(tmp_path, [base])
 
 
-def test_damaged_tensors_are_refused_by_name(tmp_path: Path) -> None:
-    base = write_base(tmp_path / "clips", {"000000": [Made("a", {}, {"latent.safetensors": b"\x08" + bytes(30)})]})
-    with pytest.raises(ShardError, match=r"a\.latent\.safetensors: safetensors: .* or leave the sample out with select"):
+def test_a_sample_with_an_unreadable_tensor_fails_and_the_others_are_packed(tmp_path: Path) -> None:
+    latent = tensor_file(latent=np.ones(3))
+    bad = b"\x08" + bytes(30)
+    made = [Made(f"k{n}", {"clip": {"index": n}}, {"mp4": b"v", "latent.safetensors": bad if n in (1, 4) else latent}) for n in range(6)]
+    base = write_base(tmp_path / "clips", {"000000": made[:3], "000001": made[3:]})
+    pack(tmp_path, [base], Pack(samples_per_shard=2, seed=None))
+    assert list(samples(tmp_path)) == ["k0", "k2", "k3", "k5"]
+    assert manifest_of(tmp_path).num_samples == 4
+    failed = fates_table(str(tmp_path / "train"), fate="failed").to_pylist()
+    (tar,) = (tmp_path / "clips").glob("000000-*.tar")
+    assert [(row["key"], row["role"], row["stage"], row["reason"]) for row in failed] == [
+        ("k1", "input", "pack", "unreadable-tensor"),
+        ("k4", "input", "pack", "unreadable-tensor"),
+    ]
+    assert failed[0]["detail"].startswith(f"clips/{tar.name}: k1.latent.safetensors: safetensors: the header is no JSON")
+    assert sorted(row["key"] for row in fates_table(str(tmp_path / "train"), fate="kept").to_pylist() if row["role"] == "input") == [
+        "k0", "k2", "k3", "k5",
+    ]  # fmt: skip
+    assert [sample.key for sample in open_set(str(tmp_path / "train"))] == ["k0", "k2", "k3", "k5"]
+    assert list(verify_packed(str(tmp_path / "train"))) == []
+    assert pack(tmp_path, [base], Pack(samples_per_shard=2, seed=None)) == []
+
+
+def test_a_tensor_that_is_not_packed_need_not_be_readable(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "clips", {"000000": [Made("a", {}, {"mp4": b"v", "latent.safetensors": bytes(30)})]})
+    pack(tmp_path, [base], Pack(roles=("video",)))
+    assert list(samples(tmp_path)) == ["a"]
+    assert manifest_of(tmp_path).failed is None
+
+
+def test_where_no_sample_can_be_packed_all_have_their_fate(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "clips", {"000000": [Made("a", {}, {"latent.safetensors": bytes(30)})]})
+    pack(tmp_path, [base])
+    assert manifest_of(tmp_path).shards == ()
+    assert [row["key"] for row in fates_table(str(tmp_path / "train"), fate="failed").to_pylist()] == ["a"]
+    assert list(verify_packed(str(tmp_path / "train"))) == []
+
+
+def test_bit_rot_in_the_header_of_a_tensor_is_the_shards_fault(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "clips", {"000000": [Made("a", {}, {"latent.safetensors": tensor_file(latent=np.ones(3))})]})
+    (tar,) = (tmp_path / "clips").glob("*.tar")
+    (found,) = [m for m in index_tar(base.store.blob(tar.name)) if m.suffix == "latent.safetensors"]
+    damaged = bytearray(tar.read_bytes())
+    damaged[found.offset + 9] ^= 1
+    tar.write_bytes(damaged)
+    with pytest.raises(ShardError, match=r"a\.latent\.safetensors does not have the crc32 that its ledger says; the shard is damaged"):
         pack(tmp_path, [base])
 
 
@@ -306,7 +351,7 @@ def test_a_damaged_input_shard_is_refused(tmp_path: Path, member: str) -> None:
     tar.write_bytes(damaged)
     with pytest.raises(ShardError, match=rf"a\.{member}.*crc32"):
         pack(tmp_path, [base])
-    assert not list((tmp_path / "train").glob("*.tar"))
+    assert not list((tmp_path / "train").rglob("*.tar"))
 
 
 # --- again
@@ -322,7 +367,7 @@ def test_packed_twice_is_the_same_bytes(tmp_path: Path, sets: list[ShardSet]) ->
             path.unlink()
     pack(tmp_path, sets)
     assert files(tmp_path / "train") == first
-    assert not [name for name in first if name.endswith((".rows", ".tmp"))]
+    assert not [name for name in first if name.endswith((".rows", ".tmp", "digests.json"))]
 
 
 @pytest.mark.parametrize("killed_after", range(8))
@@ -344,8 +389,6 @@ def test_a_killed_packing_makes_only_what_is_missing(tmp_path: Path, sets: list[
 
 
 def copied(source: Path, target: Path) -> None:
-    import shutil
-
     shutil.copytree(source, target)
 
 
@@ -353,87 +396,111 @@ def test_a_shard_whose_ledger_was_not_written_is_made_again(tmp_path: Path, sets
     """Killed between a tar and its ledger, and what is worse: the tar is there as long as it should be, with other bytes."""
     pack(tmp_path, sets)
     whole = files(tmp_path / "train")
-    tar = tmp_path / "train" / "b000-000000.tar"
+    tar = packing_folder(tmp_path) / "b000-000000.tar"
     tar.write_bytes(bytes(tar.stat().st_size))
-    (ledger,) = (tmp_path / "train" / "ledgers").glob("b000-000000-*.parquet")
+    (ledger,) = (packing_folder(tmp_path) / "ledgers").glob("b000-000000-*.parquet")
     ledger.unlink()
+    with pytest.raises(IncompleteSet, match="1 of its files are missing or cut short, first ledgers/b000-000000"):
+        open_set(str(tmp_path / "train"))
     (made,) = pack(tmp_path, sets)
     assert made.shard == "b000-000000"
     assert files(tmp_path / "train") == whole
 
 
+def begin(output: Path, sets: list[ShardSet], settings: Pack) -> tuple[PackStep, list[PackTask]]:
+    """Begin a packing: all but the shards themselves."""
+    step = packing_of(output, sets, settings)
+    return step, step.start([outline_shard(task) for task in step.outline_tasks()])
+
+
 @pytest.mark.parametrize("killed_after", [0, 1, 3])
-def test_a_changed_setting_leaves_no_stale_tar_that_counts(tmp_path: Path, sets: list[ShardSet], killed_after: int) -> None:
-    """Seeds change what lies in tars of one name; going to and fro between them, killed in between, ends in the right bytes."""
-    pack(tmp_path, sets, Pack(seed=0, samples_per_shard=2))
-    whole = files(tmp_path / "train")
-    packing = packing_of(tmp_path, sets, Pack(seed=5, samples_per_shard=2))
-    for task in packing.start([outline_shard(task) for task in packing.outline_tasks()])[:killed_after]:
+def test_a_packing_that_does_not_end_leaves_the_one_that_counts(tmp_path: Path, sets: list[ShardSet], killed_after: int) -> None:
+    """Two seeds never meet in a file: whoever reads the older packing finds every byte of it."""
+    first = Pack(seed=0, samples_per_shard=2)
+    pack(tmp_path, sets, first)
+    whole, keys = files(packing_folder(tmp_path)), order(tmp_path)
+    step, tasks = begin(tmp_path, sets, Pack(seed=5, samples_per_shard=2))
+    for task in tasks[:killed_after]:
         pack_shard(task)
-    assert not (tmp_path / "train" / "manifest.json").exists()
-    made = pack(tmp_path, sets, Pack(seed=0, samples_per_shard=2))
-    assert len(made) == killed_after
-    assert files(tmp_path / "train") == whole
+    assert files(packing_folder(tmp_path)) == whole
+    assert order(tmp_path) == keys
+    assert [sample.key for sample in open_set(str(tmp_path / "train"))] == keys
+    assert list(verify_packed(str(tmp_path / "train"))) == []
+    assert pack(tmp_path, sets, first) == [], "nothing to do"
+    for task in tasks[killed_after:]:
+        pack_shard(task)
+    step.finish()
+    assert order(tmp_path) != keys
+    assert (tmp_path / "train" / packing_of(tmp_path, sets, first)._store.url.rsplit("/", 1)[1]).is_dir(), "until clean takes it away"
+    before = files(tmp_path / "train")
+    assert pack(tmp_path, sets, first) == [], "it is whole: it only comes to count again"
+    after = files(tmp_path / "train")
+    assert order(tmp_path) == keys
+    assert {name for name in before if before[name] != after[name]} == {"manifest.json", "README.md", "set.json"}
 
 
-def test_a_worker_killed_between_tar_and_ledger_under_another_setting(
-    tmp_path: Path, sets: list[ShardSet], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pack(tmp_path, sets, Pack(seed=0))
-    whole = files(tmp_path / "train")
-    packing = packing_of(tmp_path, sets, Pack(seed=5))
-    tasks = packing.start([outline_shard(task) for task in packing.outline_tasks()])
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise Killed
-
-    monkeypatch.setattr("shardprep.gather.pack._commit", killed)
-    with pytest.raises(Killed):
-        pack_shard(tasks[0])
-    monkeypatch.undo()
-    assert (tmp_path / "train" / f"{tasks[0].shard}.tar").read_bytes() != whole[f"{tasks[0].shard}.tar"]
-    assert [shard.shard for shard in pack(tmp_path, sets, Pack(seed=0))] == [tasks[0].shard]
-    assert files(tmp_path / "train") == whole
+def test_two_packings_at_once_each_end_whole_and_the_last_counts(tmp_path: Path, sets: list[ShardSet]) -> None:
+    """A with seed 1 and B with seed 2, shard by shard in turn; B dies before its end."""
+    (a, a_tasks), (b, b_tasks) = (begin(tmp_path, sets, Pack(seed=seed, samples_per_shard=2)) for seed in (1, 2))
+    for one, other in zip(a_tasks, b_tasks, strict=True):
+        pack_shard(one)
+        pack_shard(other)
+    a.finish()
+    a.finished()
+    assert list(verify_packed(str(tmp_path / "train"))) == []
+    alone = tmp_path / "alone"
+    for one in sets:
+        copied(Path(one.store.url), alone / one.info.step)
+    pack(alone, [ShardSet.open(Store(str(alone / one.info.step))) for one in sets], Pack(seed=1, samples_per_shard=2))
+    assert files(packing_folder(tmp_path)) == files(packing_folder(alone)), "as if B had never been"
+    b.finish()
+    b.finished()
+    assert list(verify_packed(str(tmp_path / "train"))) == []
+    assert packing_folder(tmp_path) != tmp_path / "train" / packing_folder(alone).name
 
 
-def test_a_sample_less_leaves_no_tar_and_no_ledger_behind(tmp_path: Path) -> None:
+def test_another_sample_is_another_packing(tmp_path: Path) -> None:
     made = [Made(f"k{n}") for n in range(7)]
-    pack(tmp_path, [write_base(tmp_path / "clips", {"000000": made})], Pack(samples_per_shard=3, seed=None))
-    ledgers = {path.name[:11] for path in (tmp_path / "train" / "ledgers").glob("*.parquet")}
-    assert ledgers == {"b000-000000", "b000-000001", "b000-000002"}
-    copied(tmp_path / "train", tmp_path / "less" / "train")
-    rewritten = pack(
-        tmp_path / "less", [write_base(tmp_path / "less" / "clips", {"000000": made[:6]})], Pack(samples_per_shard=3, seed=None)
-    )
-    assert rewritten == [], "what lies in the two shards that are left did not change"
-    assert [tar.name for tar in manifest_of(tmp_path / "less").shards] == ["b000-000000.tar", "b000-000001.tar"]
-    assert {path.name[:11] for path in (tmp_path / "less/train/ledgers").glob("*.parquet")} == {"b000-000000", "b000-000001"}
-    assert list(verify_packed(str(tmp_path / "less/train"))) == []
+    settings = Pack(samples_per_shard=3, seed=None)
+    pack(tmp_path, [write_base(tmp_path / "clips", {"000000": made})], settings)
+    older = packing_folder(tmp_path)
+    whole = files(older)
+    shutil.rmtree(tmp_path / "clips")
+    less = [write_base(tmp_path / "clips", {"000000": made[:6]})]
+    with pytest.raises(IncompleteSet, match="it was packed from another clips than the one that is there"):
+        open_set(str(tmp_path / "train"))
+    assert len(list(open_set(str(older)))) == 7, "by its own name it is read as it is"
+    pack(tmp_path, less, settings)
+    assert [tar.name for tar in manifest_of(tmp_path).shards] == ["b000-000000.tar", "b000-000001.tar"]
+    assert files(older) == whole
+    assert list(verify_packed(str(tmp_path / "train"))) == []
 
 
-def test_two_runs_at_once_end_in_the_same_bytes(tmp_path: Path, sets: list[ShardSet]) -> None:
+def test_two_equal_runs_at_once_end_in_the_same_bytes(tmp_path: Path, sets: list[ShardSet]) -> None:
     """The second has planned when the first ends and takes the rows away."""
     pack(tmp_path, sets)
     whole = files(tmp_path / "train")
-    for name in whole:
-        (tmp_path / "train" / name).unlink()
-
-    def planned() -> tuple[Packing, list[Any]]:
-        packing = packing_of(tmp_path, sets, Pack())
-        return packing, packing.start([outline_shard(task) for task in packing.outline_tasks()])
-
-    (one, one_tasks), (other, other_tasks) = planned(), planned()
+    shutil.rmtree(tmp_path / "train")
+    (one, one_tasks), (other, other_tasks) = begin(tmp_path, sets, Pack()), begin(tmp_path, sets, Pack())
     pack_shard(other_tasks[0])
     assert [pack_shard(task).adopted for task in one_tasks] == [True, *[False] * (len(one_tasks) - 1)]
     one.finish()
-    one.committed()
+    one.finished()
     assert files(tmp_path / "train") == whole
     assert all(pack_shard(task).adopted for task in other_tasks)
     other.finish()
-    other.committed()
+    other.finished()
+    assert files(tmp_path / "train") == whole
+
+
+def test_an_equal_run_that_comes_when_all_is_whole_takes_nothing_away(tmp_path: Path, sets: list[ShardSet]) -> None:
+    step = packing_of(tmp_path, sets, Pack())
+    outlines = [outline_shard(task) for task in step.outline_tasks()]
+    pack(tmp_path, sets)
+    whole = files(tmp_path / "train")
+    assert step.start(outlines) == []
+    assert files(tmp_path / "train") == whole
+    step.finish()
     assert files(tmp_path / "train") == whole
 
 
@@ -449,7 +516,7 @@ def test_a_remote_store_holds_the_same_bytes(tmp_path: Path, sets: list[ShardSet
         for task in packing.start([outline_shard(task) for task in packing.outline_tasks()]):
             pack_shard(task)
         packing.finish()
-        packing.committed()
+        packing.finished()
         assert list(verify_packed("memory://packing/train")) == []
         found = {name.removeprefix("/packing/train/"): remote.cat_file(name) for name in remote.find("/packing/train")}
         assert found == files(tmp_path / "train")

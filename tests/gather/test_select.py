@@ -14,9 +14,10 @@ from shardprep.expressions import query, syntax
 from shardprep.expressions.engine import QueryLimits
 from shardprep.gather.select import Candidates, CandidatesTask, Cut, Decisions, Selection, SelectTask, choose, find_candidates, select_shard
 from shardprep.gather.settings import Select
+from shardprep.packed.sets import fates_table
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.columns import record_columns
-from shardprep.shards.join import fates_table, open_view
+from shardprep.shards.join import open_view
 from shardprep.shards.ledger import read_ledger
 from shardprep.shards.set import SetInfo, ShardSet, write_info
 from shardprep.shards.store import Store

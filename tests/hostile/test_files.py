@@ -59,7 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 def _packed(folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     records: dict[str, dict[str, Any]] = {}
     suffixes: dict[str, list[str]] = {}
-    for found in map(tar_members, folder.glob("*.tar")):
+    for found in map(tar_members, folder.rglob("*.tar")):
         for name in filter(lambda name: name.endswith(".json"), found):
             record = json.loads(found[name])
             records[record["source"]["path"]] = record

@@ -108,7 +108,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     said = place.shardprep("run", recipe, "--max-failed", "50%")
     after = place.around()
     rows = place.shardprep("table", place.out / "raw", "--fate", "failed", "--format", "json").out.splitlines()
-    names = [name for path in (place.out / "train").glob("*.tar") for name in tar_members(path)]
+    names = [name for path in (place.out / "train").rglob("*.tar") for name in tar_members(path)]
     kept = {name.removesuffix("-00000.mp4") for name in names if name.endswith(".mp4")}
     return Whole(place, said, before, after, {json.loads(row)["key"]: json.loads(row) for row in rows}, kept)
 

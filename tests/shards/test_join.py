@@ -13,7 +13,8 @@ import pytest
 from shardprep.core.blob import read_blob
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.expressions.query import filter as verdicts_of
-from shardprep.shards.join import chain_of, chain_table, fates_table, open_view, read_chain
+from shardprep.packed.sets import fates_table
+from shardprep.shards.join import chain_of, chain_table, open_view, read_chain
 from shardprep.shards.ledger import encode_ledger, shard_digest
 from shardprep.shards.set import ShardSet
 from shardprep.shards.store import Store

@@ -1,0 +1,89 @@
+"""The pointer of a packed set: a small document that names the packing that counts."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+
+from shardprep.errors import ShardError
+from shardprep.packed.card import card_text
+from shardprep.packed.manifest import Manifest
+from shardprep.packed.names import CARD_FILE, MANIFEST_FILE, is_packing_name, packing_name
+from shardprep.shards.sealed import read_sealed, write_sealed
+from shardprep.shards.store import Store
+
+KIND = "pointer"
+REMEDY = "Delete it and run the recipe again; no training shard is lost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pointer:
+    """What `manifest.json` in the folder of the step says; it only ever names a whole packing."""
+
+    step: str
+    packing: str
+    """The folder of the packing."""
+    fingerprint: str
+    dataset_digest: str
+    manifest_sha256: str
+    """sha256 of the packing's own manifest."""
+    num_samples: int
+    num_shards: int
+
+    def card(self) -> bytes:
+        """Return the dataset card that goes with it."""
+        return card_text(step=self.step, packing=self.packing, num_samples=self.num_samples, num_shards=self.num_shards)
+
+
+def read_pointer(store: Store) -> Pointer | None:
+    """Return the pointer in the folder of a step, or None where there is none; ShardError where it is damaged."""
+    values = read_sealed(store, MANIFEST_FILE, REMEDY)
+    if values is None:
+        return None
+    try:
+        pointer = Pointer(**{name: value for name, value in values.items() if name != "kind"})
+        if values["kind"] == KIND and is_packing_name(pointer.packing):
+            return pointer
+    except (KeyError, TypeError) as error:
+        raise ShardError(f"{store.url}/{MANIFEST_FILE} names no packing ({type(error).__name__}: {error}). {REMEDY}") from error
+    raise ShardError(f"{store.url}/{MANIFEST_FILE} names no packing. {REMEDY}")
+
+
+def pointer_to(store: Store, manifest: Manifest) -> Pointer:
+    """Return the pointer to the whole packing in a folder."""
+    return Pointer(
+        step=manifest.step,
+        packing=packing_name(manifest.fingerprint),
+        fingerprint=manifest.fingerprint,
+        dataset_digest=manifest.dataset_digest,
+        manifest_sha256=hashlib.sha256(store.read(MANIFEST_FILE)).hexdigest(),
+        num_samples=manifest.num_samples,
+        num_shards=len(manifest.shards),
+    )
+
+
+def point(store: Store, pointer: Pointer) -> None:
+    """Make a packing the one that counts, and let the dataset card say so."""
+    _write_card(store, pointer)
+    if not _says(store, pointer):
+        write_sealed(store, MANIFEST_FILE, {"kind": KIND, **asdict(pointer)})
+    # Another run may point elsewhere at the same moment: the card follows whoever was last.
+    while (last := read_pointer(store)) is not None and not has_card(store, last):
+        _write_card(store, last)
+
+
+def has_card(store: Store, pointer: Pointer) -> bool:
+    """Whether the dataset card is the one that goes with the pointer."""
+    return store.size(CARD_FILE) is not None and store.read(CARD_FILE) == pointer.card()
+
+
+def _write_card(store: Store, pointer: Pointer) -> None:
+    if not has_card(store, pointer):
+        store.replace_bytes(CARD_FILE, pointer.card())
+
+
+def _says(store: Store, pointer: Pointer) -> bool:
+    try:
+        return read_pointer(store) == pointer
+    except ShardError:
+        return False
