@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -98,7 +98,17 @@ class CropResize:
     width: int
 
 
-Size = Native | ShortSide | LongSide | CropResize
+@dataclass(frozen=True)
+class ModelSize:
+    """Frames as a loaded model's own preparation makes them; not for `Stage.frames`, which are declared before the model is there."""
+
+    height: int
+    width: int
+    make: Callable[[Any], Any]
+    """Turns a whole frame into uint8 [height, width, 3]."""
+
+
+Size = Native | ShortSide | LongSide | CropResize | ModelSize
 
 
 @dataclass(frozen=True)

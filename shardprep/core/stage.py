@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from shardprep.core.frames import Frame, FramesWanted
+from shardprep.core.frames import Frame, FramesWanted, Size
 from shardprep.core.outcome import Dropped, Kept, Outcome
 from shardprep.core.reads import Read
 from shardprep.core.sample import Sample
@@ -20,6 +20,21 @@ ColumnTypes = Mapping[tuple[str, ...], ColumnType | None]
 
 Process = Callable[[Sequence[Sample]], Sequence[Outcome]]
 """Takes a batch, a tuple of samples, and returns exactly one outcome per sample, in order."""
+
+
+@dataclass(frozen=True)
+class SizedProcess:
+    """A process that wants its frames smaller than `frames` says, at a size that only the loaded model knows.
+
+    They are made so as they are decoded, so that no whole frame waits for the model. Outside a run (in a notebook) frames may
+    come whole: `process` prepares those itself, with the same result to the bit.
+    """
+
+    process: Process
+    size: Size
+
+    def __call__(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        return self.process(batch)
 
 
 @dataclass(frozen=True, kw_only=True)

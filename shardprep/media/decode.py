@@ -17,7 +17,16 @@ from shardprep.media.resize import target_size
 from shardprep.media.sweep import Irregular, Sweep
 from shardprep.media.timeline import OnCorrupt, Timeline, read_timeline
 
-__all__ = ["DecodeError", "DecodeResult", "Decoder", "OnCorrupt", "See", "count_by_decoding", "decode_frames", "estimate_bytes"]
+__all__ = [
+    "DecodeError",
+    "DecodeResult",
+    "Decoder",
+    "OnCorrupt",
+    "See",
+    "count_by_decoding",
+    "decode_frames",
+    "estimate_bytes",
+]
 
 Decoder = Literal["pyav", "decord"]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from shardprep.core.frames import CropResize, LongSide, Native, ShortSide, Size, crop_box
+from shardprep.core.frames import CropResize, LongSide, ModelSize, Native, ShortSide, Size, crop_box
 from shardprep.errors import MissingExtra
 
 Image = NDArray[np.uint8]
@@ -20,7 +20,7 @@ def target_size(size: Size, height: int, width: int) -> tuple[int, int]:
     match size:
         case Native():
             return height, width
-        case CropResize():
+        case CropResize() | ModelSize():
             return size.height, size.width
         case ShortSide():
             scale = size.px / min(height, width)
@@ -49,6 +49,8 @@ def square(image: Image, pixel_aspect: Fraction) -> Image:
 def resize(image: Image, size: Size) -> Image:
     """Return the image at this size; the image itself where nothing changes."""
     height, width = target_size(size, image.shape[0], image.shape[1])
+    if isinstance(size, ModelSize):
+        return np.asarray(size.make(image), dtype=np.uint8)
     if isinstance(size, CropResize):
         return crop_resize(image, height, width)
     if (height, width) == image.shape[:2]:

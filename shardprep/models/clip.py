@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from shardprep.core.frames import ModelSize
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, Unavailable
 from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -36,6 +38,24 @@ class ClipImageEncoder:
     def logit_scale(self) -> float:
         """The logarithm of the scale of cosines, as the checkpoint holds it."""
         return float(self.model.logit_scale.detach().float().mean())
+
+    def shrink(self, image: np.ndarray) -> np.ndarray:
+        """Return an image as the preprocessing makes it before the numbers are scaled: uint8 [height, width, 3]; twice is once."""
+        from PIL import Image
+        from torchvision.transforms import ToTensor
+
+        made = Image.fromarray(image)
+        for step in self.preprocess.transforms:
+            if isinstance(step, ToTensor):
+                break
+            made = step(made)
+        return np.asarray(made)
+
+    @property
+    def frame_size(self) -> ModelSize:
+        """The size of the images that the model sees."""
+        height, width, _ = self.shrink(np.zeros((8, 8, 3), np.uint8)).shape
+        return ModelSize(height, width, self.shrink)
 
     def embed(self, images: Sequence[np.ndarray]) -> torch.Tensor:
         """Return the features of uint8 images [height, width, 3], not normalised: fp32 [n, d] on the CPU."""

@@ -10,7 +10,7 @@ from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.plan import PlannedPass, watches
 from shardprep.core.reads import is_column
 from shardprep.core.sample import Sample
-from shardprep.core.stage import Process, Stage, stage_name
+from shardprep.core.stage import Process, SizedProcess, Stage, stage_name
 from shardprep.runtime.budget import ByteBudget
 from shardprep.runtime.call import call_stage
 from shardprep.runtime.item import Item, Prepared, Work, applies
@@ -30,7 +30,8 @@ def run_stages(stages: Sequence[Stage], processes: Mapping[int, Process], items:
 def _run_segment(
     segment: Sequence[Stage], processes: Mapping[int, Process], items: Iterable[Item], work: Work, budget: ByteBudget
 ) -> Iterator[Item]:
-    items = prepare(segment, (_judged(item, work) for item in items), work, budget)
+    sizes = {place: process.size for place, stage in enumerate(segment) if isinstance(process := processes[id(stage)], SizedProcess)}
+    items = prepare(segment, (_judged(item, work) for item in items), work, budget, sizes)
     for place, stage in enumerate(segment):
         # Every stage may hold a batch back, so each gets its part of the budget.
         share = budget.limit // (2 * len(segment))

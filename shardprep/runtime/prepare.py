@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from shardprep.core.blob import Blob
-from shardprep.core.frames import Frames, FramesWanted
+from shardprep.core.frames import Frames, FramesWanted, Size
 from shardprep.core.outcome import Outcome
 from shardprep.core.plan import watches
 from shardprep.core.sample import Sample
@@ -21,19 +21,25 @@ from shardprep.runtime.call import RAISED, failure_of
 from shardprep.runtime.item import Item, Prepared, Work, applies
 from shardprep.runtime.watch import Watch
 
+NO_SIZES: Mapping[int, Size] = {}
 DECODING = "decode"
 """What stands for the decoder where a stage's name would."""
 
 
-def prepare(segment: Sequence[Stage], items: Iterable[Item], work: Work, budget: ByteBudget) -> Iterator[Item]:
-    """Yield the items in order, each with the frames of its segment; a video is decoded once for all of them."""
+def prepare(
+    segment: Sequence[Stage], items: Iterable[Item], work: Work, budget: ByteBudget, sizes: Mapping[int, Size] = NO_SIZES
+) -> Iterator[Item]:
+    """Yield the items in order, each with the frames of its segment; a video is decoded once for all of them.
+
+    `sizes` are those that a loaded model wants, by the place of its stage.
+    """
     if not decodes(segment):
         yield from items
         return
     pending: deque[tuple[int, Future[Item]]] = deque()
     thread = work.decoding_thread(budget)
     for ticket, item in enumerate(items):
-        pending.append((ticket, thread.submit(_prepared, segment, item, work, budget, ticket)))
+        pending.append((ticket, thread.submit(_prepared, segment, item, work, budget, ticket, sizes)))
         if len(pending) > work.settings.decode_ahead:
             yield _delivered(pending, budget)
     while pending:
@@ -51,14 +57,14 @@ def _delivered(pending: deque[tuple[int, Future[Item]]], budget: ByteBudget) -> 
     return future.result()
 
 
-def _prepared(segment: Sequence[Stage], item: Item, work: Work, budget: ByteBudget, ticket: int) -> Item:
+def _prepared(segment: Sequence[Stage], item: Item, work: Work, budget: ByteBudget, ticket: int, sizes: Mapping[int, Size]) -> Item:
     if item.outcome is not None:
         return item
     frames: dict[int, Frames] = {}
     outcomes: dict[int, Outcome] = {}
     held = 0
     try:
-        wishes = {place: wish for place, stage in enumerate(segment) if (wish := _wish(stage, item.sample))}
+        wishes = {place: wish for place, stage in enumerate(segment) if (wish := _wish(stage, item.sample, sizes.get(place)))}
         for role in dict.fromkeys(wish.role for wish in wishes.values()):
             own = {place: wish for place, wish in wishes.items() if wish.role == role}
             blob = item.sample.members[role].blob
@@ -89,15 +95,16 @@ def _noted(segment: Sequence[Stage], places: Iterable[int], sample: Sample, work
     return work.journal.call(f"{DECODING} for {watching}" if watching else DECODING, [sample.key], limit)
 
 
-def _wish(stage: Stage, sample: Sample) -> FramesWanted | None:
+def _wish(stage: Stage, sample: Sample, size: Size | None) -> FramesWanted | None:
     """Return what the stage wants of this sample; a picture stands in for the video that is not there."""
     if stage.frames is None or not applies(stage, sample):
         return None
-    if stage.frames.role == "video" and "video" not in sample.members and "image" in sample.members:
-        return replace(stage.frames, role="image")
-    if stage.frames.role not in sample.members:
-        raise ValueError(f"{sample.key} has no {stage.frames.role}, of which {stage_name(stage)} wants frames")
-    return stage.frames
+    wish = replace(stage.frames, size=size) if size else stage.frames
+    if wish.role == "video" and "video" not in sample.members and "image" in sample.members:
+        return replace(wish, role="image")
+    if wish.role not in sample.members:
+        raise ValueError(f"{sample.key} has no {wish.role}, of which {stage_name(stage)} wants frames")
+    return wish
 
 
 def _decode(

@@ -10,7 +10,7 @@ from shardprep.core.blob import BytesBlob
 from shardprep.core.frames import Fractions, FramesWanted, PerSecond
 from shardprep.core.outcome import Failed, Kept, Outcome
 from shardprep.core.sample import Sample
-from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
+from shardprep.core.stage import ColumnType, Process, SizedProcess, Stage, Weights, Worker
 from shardprep.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class EmbedClip(Stage):
     points: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Frames at these fractions of the sample; Open-Sora takes 0.1, 0.5, 0.9 for three, 0.5 for one."""
     fps: float | None = None
-    """Frames per second instead of `points`."""
+    """Frames per second instead of `points`; 0.15 MB of memory each with a model of 224 px."""
     max_frames: int | None = None
     """With `fps`: at most so many, spread evenly."""
     batch_size: int = 16
@@ -83,7 +83,7 @@ class EmbedClip(Stage):
         def process(batch: Sequence[Sample]) -> Sequence[Outcome]:
             return [self._outcome(sample, encoder, scorer) for sample in batch]
 
-        return process
+        return SizedProcess(process, encoder.frame_size)
 
     def _outcome(self, sample: Sample, encoder: ClipImageEncoder, scorer: str) -> Outcome:
         from shardprep.models.tensors import save_tensors

@@ -95,12 +95,7 @@ def encode(
         stream.codec_context.time_base = time_base
         stream.codec_context.gop_size = key_every
         stream.codec_context.thread_count = 1
-        # Key frames lie where `key_every` says, not where x264 sees a cut.
-        own = dict(options or {})
-        if codec == "libx264":
-            params = ":".join(filter(None, [own.get("x264-params"), reproducible_options(codec).get("x264-params")]))
-            own = {"preset": "veryfast", "sc_threshold": "0", **own} | ({"x264-params": params} if params else {})
-        stream.codec_context.options = own
+        stream.codec_context.options = _encoder_options(codec, options or {})
         if pixel_aspect:
             stream.codec_context.sample_aspect_ratio = pixel_aspect
         if rotation or mirrored:
@@ -114,6 +109,14 @@ def encode(
         if sound:
             sound(sound_seconds, beep)
     return file.getvalue()
+
+
+def _encoder_options(codec: str, options: Mapping[str, str]) -> dict[str, str]:
+    if codec != "libx264":
+        return dict(options)
+    params = ":".join(filter(None, [options.get("x264-params"), reproducible_options(codec).get("x264-params")]))
+    # Key frames lie where `key_every` says, not where x264 sees a cut.
+    return {"preset": "veryfast", "sc_threshold": "0", **options} | ({"x264-params": params} if params else {})
 
 
 THREE_SHOTS = (Shot(seconds=1.5, px_per_second=40, seed=1), Shot(seconds=1, seed=2), Shot(seconds=1.5, px_per_second=-80, seed=3))

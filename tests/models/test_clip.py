@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shardprep.errors import RecipeError, Unavailable
-from shardprep.models.clip import load_clip
+from shardprep.models.clip import ClipImageEncoder, load_clip
 from shardprep.testing.models import CLIP_DIM, make_tiny_models
 
 torch = pytest.importorskip("torch")
@@ -137,3 +137,22 @@ def test_a_checkpoint_that_wants_to_run_code_is_refused(architecture, tmp_path):
     with pytest.raises(Exception, match="[Ww]eights.only"):
         load_clip(architecture, str(tmp_path / "evil.pt"), "cpu")
     assert not (tmp_path / "executed").exists()
+
+
+def test_frames_made_small_beforehand_give_the_same_bits(images):
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+    from PIL import Image
+
+    encoder = load_clip("tiny:clip", None, "cpu")
+    size = encoder.frame_size
+    for image in images:
+        small = encoder.shrink(image)
+        assert small.shape == (size.height, size.width, 3)
+        assert small.dtype == np.uint8
+        assert torch.equal(encoder.embed([small]), encoder.embed([image]))
+    for mode in ("shortest", "longest", "squash"):
+        for target in (32, (24, 40)):
+            preprocess = image_transform_v2(PreprocessCfg(size=target, resize_mode=mode), is_train=False)
+            other = ClipImageEncoder(encoder.model, preprocess, "cpu")
+            for image in images[:3]:
+                assert torch.equal(preprocess(Image.fromarray(other.shrink(image))), preprocess(Image.fromarray(image))), (mode, target)
