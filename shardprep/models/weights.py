@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,18 +128,35 @@ def _tiny_path(name: str) -> Path:
 
 
 def _digest_folder(folder: Path) -> str:
-    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    files = sorted(file for file in found if not any(part.startswith(".") for part in file.parts))
+    files = sorted(path.relative_to(folder) for path in _files_in(folder, ()))
     lines = [f"{_digest_file(folder / file)}  {file.as_posix()}\n" for file in files]
     if not lines:
         raise RecipeError(f"weights {folder}: the folder holds no files")
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def _files_in(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
+    """Yield the files that a loader can open in a folder and those in it, hidden ones left out; links are followed, but not in a circle."""
+    stat = folder.stat()
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files_in(path, (*above, here))
+        elif path.is_file():
+            yield path
+
+
 def _digest_file(path: Path) -> str:
-    """Return a file's sha256; what was read once is remembered by path, size and mtime."""
+    """Return a file's sha256; what was read once is remembered until the file is another one, or was written to.
+
+    The size and mtime alone can be those of before: unpacking and copying restore them. Nobody can set the ctime.
+    """
     stat = path.stat()
-    identity = f"{path.resolve()}\n{stat.st_size}\n{stat.st_mtime_ns}"
+    identity = "\n".join(map(str, (path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_dev, stat.st_ino)))
     note = cache_folder() / "digests" / hashlib.sha256(identity.encode()).hexdigest()
     if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text(encoding="ascii")):
         return known

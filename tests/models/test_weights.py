@@ -71,14 +71,49 @@ def test_the_digest_of_a_file_is_its_sha256(folder):
     assert digest_weights(str(folder / "sub" / "model.safetensors")) == hashlib.sha256(b"12345678").hexdigest()
 
 
-def test_a_file_is_read_once_while_size_and_mtime_stay(folder):
+def test_a_file_is_read_once_while_nothing_is_written_to_it(folder, own_cache):
     file = folder / "sub" / "model.safetensors"
-    before, stat = digest_weights(str(file)), file.stat()
+    digest_weights(str(file))
+    (note,) = (own_cache / "digests").iterdir()
+    note.write_text("ab" * 32)
+    assert digest_weights(str(file)) == "ab" * 32
+
+
+def test_a_byte_that_changed_under_a_restored_mtime_is_noticed(folder):
+    file = folder / "sub" / "model.safetensors"
+    stat = file.stat()
+    digest_weights(str(file))
     file.write_bytes(b"87654321")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert digest_weights(str(file)) == before
-    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     assert digest_weights(str(file)) == hashlib.sha256(b"87654321").hexdigest()
+
+
+def test_a_file_put_in_place_of_another_is_noticed(folder):
+    file, stat = folder / "config.json", (folder / "config.json").stat()
+    digest_weights(str(file))
+    (folder / "new").write_text("[]")
+    os.utime(folder / "new", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    (folder / "new").replace(file)
+    assert digest_weights(str(file)) == hashlib.sha256(b"[]").hexdigest()
+
+
+def test_what_lies_behind_links_counts(folder, tmp_path):
+    """A hub cache links files, `pipe/vae` may be a linked folder: the loader opens both."""
+    plain = digest_weights(str(folder))
+    linked = tmp_path / "pipe"
+    linked.mkdir()
+    (linked / "sub").symlink_to(folder / "sub", target_is_directory=True)
+    (linked / "config.json").symlink_to(folder / "config.json")
+    assert digest_weights(str(linked)) == plain
+    (folder / "sub" / "model.safetensors").write_bytes(b"other")
+    assert digest_weights(str(linked)) == digest_weights(str(folder)) != plain
+
+
+def test_links_in_a_circle_end(folder):
+    before = digest_weights(str(folder))
+    (folder / "sub" / "up").symlink_to(folder, target_is_directory=True)
+    (folder / "self").symlink_to(folder / "self")
+    assert digest_weights(str(folder)) == before
 
 
 def test_a_damaged_note_is_ignored_and_a_cache_that_cannot_be_written_does_no_harm(folder, own_cache):
