@@ -75,6 +75,10 @@ class RunFailed(ShardprepError):
     """A shard could not be made after all its attempts."""
 
 
+class OutputInUse(ShardprepError):
+    """Another run works on the same output with other settings."""
+
+
 class Stopped(ShardprepError):
     """The run was asked to stop. `finished` says whether the shards in work were finished or given up."""
 

@@ -223,7 +223,7 @@ def test_a_ledger_made_again_does_not_find_the_digest_of_the_old_one(made: Made)
     shard, path = next((s, p) for s, p in ledgers(made.output / "features").items() if footer(p)["counts"].get("input.kept") == 4)
     path.unlink()
     assert made.killed_at("2#rename features/digests.json")
-    noted_ledgers = json.loads((made.output / "features/digests.json").read_text()).keys()
+    noted_ledgers = json.loads((made.output / "features/digests.json").read_text())["ledgers"].keys()
     assert noted_ledgers == {p.name for s, p in ledgers(made.output / "features").items() if s != shard}
     (made.log / "refuse").unlink()
     summary = run(made.recipe())

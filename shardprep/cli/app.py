@@ -11,10 +11,13 @@ import typer.core
 
 from shardprep.cli import describing, doctor, looking, running
 from shardprep.cli.discreet import discreet
-from shardprep.errors import RecipeError, ShardprepError, Stopped
+from shardprep.errors import OutputInUse, RecipeError, ShardprepError, Stopped
 
-EXIT_ERROR, EXIT_USAGE, EXIT_STOPPED, EXIT_GIVEN_UP = 1, 2, 3, 4
-EPILOG = "Exit codes: 0 done, 1 error, 2 wrong recipe or usage, 3 stopped after the shards in work, 4 stopped, shards in work given up."
+EXIT_ERROR, EXIT_USAGE, EXIT_STOPPED, EXIT_GIVEN_UP, EXIT_IN_USE = 1, 2, 3, 4, 5
+EPILOG = (
+    "Exit codes: 0 done, 1 error, 2 wrong recipe or usage, 3 stopped after the shards in work, 4 stopped, shards in work given up, "
+    "5 another run works on the output with other settings."
+)
 
 
 class Shardprep(typer.core.TyperGroup):
@@ -38,6 +41,8 @@ def exit_code(error: ShardprepError) -> int:
     """Return the exit code that says what kind of error it was."""
     if isinstance(error, Stopped):
         return EXIT_STOPPED if error.finished else EXIT_GIVEN_UP
+    if isinstance(error, OutputInUse):
+        return EXIT_IN_USE
     return EXIT_USAGE if isinstance(error, RecipeError) else EXIT_ERROR
 
 

@@ -10,8 +10,10 @@ from typing import TypeVar
 
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.budget import FailureBudget
+from shardprep.driver.claims import claims_of
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
+from shardprep.driver.lease import RunLease
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state, write_raw_info
@@ -46,7 +48,7 @@ Answer = ShardResult | PackedShard | ShardFailure
 def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = _SILENT) -> RunSummary:
     """Make every step of a recipe that is not up to date.
 
-    Raises FailureBudgetExceeded, RunFailed, Stopped, StoreError, SourceError or RecipeError; what was committed before
+    Raises FailureBudgetExceeded, RunFailed, Stopped, OutputInUse, StoreError, SourceError or RecipeError; what was committed before
     stays, and the next run goes on from there.
     """
     end_second_run()
@@ -55,10 +57,12 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
     _check_weights(recipe, options.until)
-    log = RunLog(Store(recipe.output, settings.storage_options))
+    output = Store(recipe.output, settings.storage_options)
+    log = RunLog(output)
+    lease = RunLease(output, recipe.name, lambda: claims_of(recipe, options.until), tell=reporter.message, stop=options.stop)
     try:
-        with LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
-            running = _Run(recipe, options, reporter, executor, log)
+        with lease, LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
+            running = _Run(recipe, options, reporter, executor, log, lease)
             running.all_steps()
     except ShardprepError as error:
         log.add_end(error)
@@ -95,6 +99,7 @@ class _Run:
     reporter: Reporter
     executor: LocalExecutor
     log: RunLog
+    lease: RunLease
     states: dict[str, StepState] = field(default_factory=dict)
     summaries: list[StepSummary] = field(default_factory=list)
 
@@ -117,6 +122,7 @@ class _Run:
     def _source(self, raw: RawState) -> None:
         for note in raw.notes:
             self.reporter.message(note)
+        self._begin(raw.state)
         write_raw_info(raw)
         self._repair(raw.state)
         self.states[RAW] = raw.state
@@ -164,6 +170,8 @@ class _Run:
         packing = PackStep(self.recipe, name, pack, parent)
         started = time.monotonic()
         tally = _Tally()
+        if not packing.is_done():
+            self.lease.take()
         if not packing.is_done() and not packing.adopt():
             tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
             self.reporter.step_started(name, len(tasks), None)
@@ -187,12 +195,18 @@ class _Run:
 
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
         state = step_state(self.recipe, step, parent, self.options.retry, step.name in self.options.redo)
+        self._begin(state)
         write_info(state.set.store, state.info)
         self._repair(state)
         self.states[step.name] = state
         for line in state.changed_code():
             self.reporter.message(line)
         return state
+
+    def _begin(self, state: StepState) -> None:
+        """Take the lease before the first step in which something is to be written."""
+        if state.todo or not state.is_described or self.options.repair:
+            self.lease.take()
 
     def _repair(self, state: StepState) -> None:
         if self.options.repair:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
 
@@ -57,6 +57,11 @@ class StepState:
     @property
     def info(self) -> SetInfo:
         return self.set.info
+
+    @property
+    def is_described(self) -> bool:
+        """Whether `set.json` says already what this run would write; which file holds the assignment follows from the sources."""
+        return self.was is not None and self.was == replace(self.info, assignment=self.was.assignment)
 
     @property
     def follows(self) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 KILL = "SHARDPREP_TEST_KILL"
 """Environment variable: `LOG|NUMBER#WORDS|OUTPUT`. Changes are noted in the file LOG; before the change of this number, of those that
-have the words, all processes of the group die. Number 0: none does."""
+have the words, all processes of the group die. Number 0: none does. Leases are left out: they are renewed by the clock."""
 
 _CHANGES = {"os.link", "os.rename", "os.remove"}
 
@@ -25,7 +25,11 @@ def install() -> None:
     def watch(event: str, arguments: tuple[Any, ...]) -> None:
         if event in _CHANGES:
             # The last path is the one that changes: link and rename have the target second.
-            paths = [str(argument) for argument in arguments[:2] if isinstance(argument, str) and argument.startswith(output)]
+            paths = [
+                str(argument)
+                for argument in arguments[:2]
+                if isinstance(argument, str) and argument.startswith(output) and "/_leases/" not in argument
+            ]
             if paths:
                 note(event, paths[-1].removeprefix(output).lstrip("/"))
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from shardprep.driver.lease import LEASES
 from shardprep.driver.run_log import LOGS
 from shardprep.testing.videos import Shot, draw, encode
 
@@ -110,8 +111,8 @@ def strays(output: Path) -> list[str]:
     missing = [str(path) for path in needed if not path.exists()]
     assert not missing, f"missing: {missing}"
     found = (path.relative_to(output) for path in output.rglob("*") if path.is_file() and path not in needed)
-    # What a run says of its failures stays for people to read.
-    return sorted(str(path) for path in found if path.parts[0] != LOGS)
+    # What a run says of its failures stays for people to read; the lease of a killed one harms nobody.
+    return sorted(str(path) for path in found if path.parts[0] not in (LOGS, LEASES))
 
 
 def check_fates(output: Path, keys: Iterable[str] | None = None) -> Counter[str]:
