@@ -15,6 +15,7 @@ from shardprep.recipe.document import Document, Path, Problems, hint
 from shardprep.recipe.dump import plain_settings
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
 from shardprep.recipe.typed import blamed, build
+from shardprep.sources.given_clips import COLUMNS as SPAN_COLUMNS
 from shardprep.sources.spec import SourceSpec
 
 _KEY = ("key",)
@@ -60,7 +61,8 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
 def raw_available(source: SourceSpec) -> Available:
     """Return what the first step can read: the roles and columns of raw shards."""
     roles = {"video", "image", "text"} | ({"source", "target"} if source.shards is not None else set())
-    return Available(frozenset(roles), _SOURCE_COLUMNS, UNTYPED_GROUPS)
+    given = SPAN_COLUMNS if source.start_column is not None else {}
+    return Available(frozenset(roles), {**_SOURCE_COLUMNS, **given}, UNTYPED_GROUPS)
 
 
 def steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:

@@ -13,6 +13,7 @@ from shardprep.sources.captions import TEXT_FIELDS
 from shardprep.sources.columns import as_text, columns_of, look_up, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
+from shardprep.sources.given_clips import merge_clips, span_of
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.rows import Row, read_rows
@@ -25,7 +26,10 @@ SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs memory".split())
 
 
 def list_rows(spec: SourceSpec) -> list[SourceEntry]:
-    """Return an entry per row; one with a problem where the row has no path, names no file, or a file that an earlier row named."""
+    """Return an entry per row; one with a problem where the row has no path, names no file, or a file that an earlier row named.
+
+    With `start_column`, rows that name one file are the clips of one entry.
+    """
     place = absolute(spec.locations[0])
     if suffix_of(place) not in LIST_SUFFIXES:
         raise RecipeError(f"source.list {spec.locations[0]!r}: expected a file that ends in {', '.join(LIST_SUFFIXES)}")
@@ -47,16 +51,19 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
         count = f"{path}#{number}"
         if problem is not None:
             entry = SourceEntry(key=source_key(count, ""), path=printable(path) or f"{name}#{number}", size=0, version="", problem=problem)
-        elif shown in first:
+        elif shown in first and spec.start_column is None:
             again = f"duplicate-path: rows {first[shown]} and {number} of {name} both name {printable(path)}; leave one out"
             entry = replace(file_entry(url, path, files[url], {}), key=source_key(count), problem=again)
         else:
-            first[shown] = number
+            first.setdefault(shown, number)
             entry = file_entry(url, path, files[url], {})
             if too_much:
                 entry = replace(entry, problem=f"bad-row: row {number} of {name}: {too_much}; say in source.columns which ones to carry")
         entries.append(replace(entry, columns=columns_of(_text(spec, row), meta)))
-    return entries
+    if spec.start_column is None or spec.end_column is None:
+        return entries
+    spans = [span_of(look_up(row, spec.start_column), look_up(row, spec.end_column)) for row in rows]
+    return merge_clips(entries, spans, name)
 
 
 def _texts(spec: SourceSpec) -> frozenset[str]:
@@ -66,7 +73,7 @@ def _texts(spec: SourceSpec) -> frozenset[str]:
 
 def _check_columns(spec: SourceSpec, rows: Sequence[Row], name: str) -> None:
     """Refuse a setting that names a column which no row has."""
-    settings = {"path_column": spec.path_column, "text_column": spec.text_column}
+    settings = {name: getattr(spec, name) for name in ("path_column", "text_column", "start_column", "end_column")}
     settings |= {f"columns.{new}": column for new, column in (spec.columns or {}).items()}
     known = dict.fromkeys(str(column) for row in rows for column in row)
     for setting, column in settings.items():
@@ -78,7 +85,7 @@ def _check_columns(spec: SourceSpec, rows: Sequence[Row], name: str) -> None:
 def _metadata(spec: SourceSpec, row: Row) -> dict[str, Any]:
     if spec.columns is not None:
         return {new: look_up(row, column) for new, column in spec.columns.items()}
-    used = {spec.path_column, _text_column(spec, row)}
+    used = {spec.path_column, spec.start_column, spec.end_column, _text_column(spec, row)}
     return {column: value for column, value in row.items() if column not in used}
 
 

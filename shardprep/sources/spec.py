@@ -11,7 +11,7 @@ from shardprep.errors import RecipeError
 FOLDER = "folder"
 """The `group_by` that keeps the files of one folder together."""
 
-_ONLY_LISTS = ("path_column", "root")
+_ONLY_LISTS = ("path_column", "start_column", "end_column", "root")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,10 @@ class SourceSpec:
     """The column of captions (`conversations.1.value` where nested); by default `text` or `caption` where there is one."""
     columns: Mapping[str, str] | None = None
     """Metadata to carry, as new name: column of the list; by default all columns under their own names."""
+    start_column: str | None = None
+    """The list's column of where a clip begins in its file, in seconds or as H:MM:SS.mmm; with it, a file may have a row for each clip."""
+    end_column: str | None = None
+    """The list's column of where a clip ends."""
     root: str | None = None
     """The folder that a list's relative paths start from; by default the list's own."""
     captions: Literal["beside", "none"] = "beside"
@@ -73,6 +77,8 @@ class SourceSpec:
         misplaced = [name for name in _ONLY_LISTS if getattr(self, name) != getattr(type(self), name)] if self.list is None else []
         if self.videos is not None:
             misplaced += [name for name in ("text_column", "columns") if getattr(self, name) is not None]
+        if (self.start_column is None) != (self.end_column is None):
+            raise RecipeError("source.start_column and source.end_column are given together; a clip has both")
         if self.videos is None and self.images:
             raise RecipeError("source.images is about folders; a list and tars say themselves what is a sample")
         if misplaced:

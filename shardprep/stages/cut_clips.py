@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
@@ -29,6 +30,7 @@ _CLIP_COLUMNS: Mapping[str, ColumnType] = {
 class CutClips(Stage):
     """Cut a video into one clip per scene, or into one clip where nobody looked for scenes; a clip holds no frame of another shot.
 
+    Where a list gave the clips (`spans.starts`, `spans.ends`), these are cut instead, each with its own caption and metadata.
     `clip.starts` and `clip.ends` are the presentation seconds of the source between which the clip's frames are shown.
     """
 
@@ -90,7 +92,8 @@ class CutClips(Stage):
         from shardprep.media.timeline import read_timeline
 
         timeline = read_timeline(sample.members["video"].blob, on_corrupt=worker.on_corrupt)
-        intervals = self._intervals(sample, timeline)
+        pieces = self._pieces(sample, timeline)
+        intervals = [interval for interval, _ in pieces]
         long_enough = [i for i, (start, end) in enumerate(intervals) if end - start >= self.min_seconds]
         results = dict(zip(long_enough, self._cut(sample, [[intervals[i]] for i in long_enough], timeline, worker), strict=True))
         # The bounds of an exact clip lie at frames, so a whole one may be shorter than its interval by a frame.
@@ -99,18 +102,23 @@ class CutClips(Stage):
         for index in range(len(intervals)):
             key = child_key(sample.key, index)
             start, end = intervals[index]
-            outcome = self._child(sample, key, index, results[index], slack) if index in results else self._too_short(end - start)
+            parent = sample if pieces[index][1] is None else _of_span(sample, pieces[index][1] or 0)
+            outcome = self._child(parent, key, index, results[index], slack) if index in results else self._too_short(end - start)
             children.append((key, outcome))
         return Split(tuple(children))
 
-    def _intervals(self, sample: Sample, timeline: Timeline) -> list[tuple[float, float]]:
-        """Return what is to be cut, in presentation seconds: the scenes, sliced where they are too long."""
+    def _pieces(self, sample: Sample, timeline: Timeline) -> list[tuple[tuple[float, float], int | None]]:
+        """Return what is to be cut, in presentation seconds, and which given clip it is of: clips or scenes, sliced where too long."""
         from shardprep.media.scenes import trim_scenes
 
+        if (given := sample.get("spans.starts")) is not None:
+            spans = [[span] for span in zip(given, sample.get("spans.ends"), strict=True)]
+            cut = [trim_scenes(span, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds) for span in spans]
+            return [(piece, number) for number, pieces in enumerate(cut) for piece in pieces]
         starts, ends = sample.get("scenes.starts"), sample.get("scenes.ends")
         whole = [(timeline.seconds[0], timeline.end_seconds)]
         scenes = whole if starts is None else list(zip(starts, ends, strict=True))
-        return trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)
+        return [(piece, None) for piece in trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)]
 
     def _cut(self, sample: Sample, clips: Sequence[Sequence[tuple[float, float]]], timeline: Timeline, worker: Worker) -> list[ClipResult]:
         from shardprep.media.copy_cut import cut_copy
@@ -163,3 +171,11 @@ class CutClips(Stage):
         inherited = {name: parent.record[name] for name in self.keeps if name in parent.record}
         child = Sample(key, inherited).with_member(clip.suffix, clip.blob)
         return child.with_columns(columns | probe(clip.blob).columns())
+
+
+def _of_span(sample: Sample, number: int) -> Sample:
+    """Return the sample with the caption and the metadata of one of its given clips."""
+    meta = {**sample.record.get("meta", {}), **json.loads(sample.get("spans.rows")[number])}
+    text = sample.get("spans.texts")[number]
+    record = {name: value for name, value in sample.record.items() if name not in ("caption", "meta")}
+    return replace(sample, record={**record, **({"meta": meta} if meta else {}), **({"caption": {"text": text}} if text else {})})
