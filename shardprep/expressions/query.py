@@ -47,12 +47,15 @@ class Query:
         shown = project(table, paths)
         if all(_is_typed(shown.schema, path) for path in paths) or not len(table):
             return self._judge(shown, len(table))
-        return self.evaluate(shown.to_pylist())
+        return self._by_types(shown.to_pylist())
 
     def evaluate(self, records: Sequence[Mapping[str, Any]]) -> list[bool | None]:
         """Return true, false or null per record, a function of that record alone; a column that a record has not is null."""
+        return self._by_types([narrowed(record, self.reads) for record in records])
+
+    def _by_types(self, records: Sequence[Mapping[str, Any]]) -> list[bool | None]:
         verdicts: list[bool | None] = [None] * len(records)
-        for places, alike in by_types([narrowed(record, self.reads) for record in records]):
+        for places, alike in by_types(records):
             for place, verdict in zip(places, self._judge(table_of(alike, self._paths), len(alike)), strict=True):
                 verdicts[place] = verdict
         return verdicts
@@ -95,13 +98,13 @@ def run_query(
     """
     if limit is not None and limit < 0:
         raise RecipeError(f"limit {limit}: expected 0 or more")
+    if where is not None:
+        table = table.filter(pa.array([verdict is True for verdict in Query(where, limits).filter(table)], pa.bool_()))
     connection = connect(limits)
     paths = {f"column {text!r}": parse_expression(connection, text) for text in select or ()}
-    paths |= {f"expression {text!r}": parse_expression(connection, text) for text in [where] if text is not None}
     paths |= {f"order {text!r}": parse_order(connection, text) for text in [order_by] if text is not None}
     wanted = [path for what, found in paths.items() for path in _resolve_all(what, table.schema, found)]
     sql = ", ".join([f"SELECT {_ROW}", *(f"(\n{text}\n)" for text in select or ())]) + f" FROM {TABLE}"
-    sql += f" WHERE (\n{where}\n)" if where is not None else ""
     sql += " ORDER BY " + (f"{order_by}\n, {_ROW}" if order_by is not None else _ROW)
     sql += f" LIMIT {limit}" if limit is not None else ""
     result = _run(connection, next(iter(paths), "query"), _numbered(project(table, wanted), len(table)), sql)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardprep.core.reads import Column
 from shardprep.core.sample import Record, flatten
 from shardprep.errors import ShardError
 
@@ -51,8 +52,8 @@ def leaf_names(schema: pa.Schema) -> Iterator[str]:
 
 def pick_leaves(schema: pa.Schema, wanted: Iterable[str]) -> list[str]:
     """Return the leaves that `wanted` names or lies in, or that lie in a struct that it names; case does not count."""
-    names = [name.lower() for name in wanted]
-    return [leaf for leaf in leaf_names(schema) if any(_touches(leaf.lower(), name) for name in names)]
+    columns = [Column(tuple(name.split("."))) for name in wanted]
+    return [leaf for leaf in leaf_names(schema) if any(Column(tuple(leaf.split("."))).touches(column) for column in columns)]
 
 
 def is_plain(kind: pa.DataType) -> bool:
@@ -157,10 +158,6 @@ def _leaf_names(field: pa.Field, prefix: str) -> Iterator[str]:
         return
     for index in range(field.type.num_fields):
         yield from _leaf_names(field.type.field(index), f"{prefix}{field.name}.")
-
-
-def _touches(leaf: str, name: str) -> bool:
-    return leaf == name or leaf.startswith(f"{name}.") or name.startswith(f"{leaf}.")
 
 
 def _merged(name: str, base: pa.Array | None, added: pa.Array) -> pa.Array:
