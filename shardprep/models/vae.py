@@ -44,7 +44,7 @@ class WanVae:
     def encode(self, x_bcthw: torch.Tensor, kind: Kind = "mean") -> torch.Tensor:
         """Return the posterior of fp32 pixels in [-1, 1]: fp32 [b, c', t', h / 8, w / 8] on the CPU, never sampled.
 
-        `mean` is the raw mean, `moments` mean and log variance stacked on c, `normalised` OmniVideo's form.
+        `mean` is the raw mean, `moments` mean and log variance stacked on c (`split_moments`), `normalised` OmniVideo's form.
         ValueError where t is not 4n + 1: the model would drop the tail silently.
         """
         import torch
@@ -113,6 +113,21 @@ def normalise(mean: torch.Tensor, shift: Sequence[float], scale: Sequence[float]
     shift_c = torch.tensor(shift, dtype=torch.float32).view(-1, 1, 1, 1)
     scale_c = torch.tensor(scale, dtype=torch.float32).view(-1, 1, 1, 1)
     return (mean - shift_c) * (1.0 / scale_c)
+
+
+def split_moments(moments: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and log variance of moments [b, 2 c', t', h', w'], the latter between -30 and 20 as diffusers takes it."""
+    import torch
+
+    mean, logvar = moments.chunk(2, dim=1)
+    return mean.contiguous(), torch.clamp(logvar, -30.0, 20.0).contiguous()
+
+
+def draw(mean: torch.Tensor, logvar: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    """Return a sample of the posterior for standard normal `noise` of the same shape: diffusers' `latent_dist.sample`, bit for bit."""
+    import torch
+
+    return mean + torch.exp(0.5 * logvar) * noise
 
 
 def _vae_folder(name: str, folder: Path) -> Path:

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 PROFILES: Mapping[str, tuple[int, int, int, int]] = {"omnivideo-81": (81, 3, 480, 832), "omnivideo-17": (17, 2, 352, 640)}
 """num_frames, stride, height, width: OmniVideo's documented setting, and that of its script and shipped samples."""
 
+_HOLDS: Mapping[str, str] = {
+    "moments": "latent: mean; logvar: log variance between -30 and 20; a sample is latent + exp(0.5 * logvar) * noise",
+    "mean": "latent: mean; no sample can be drawn of it",
+    "normalised": "latent: normalised mean; no sample can be drawn of it",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncodeVae(Stage):
-    """Encode a video with the Wan VAE: the posterior's mean, never sampled, with all that derives each trainer's variant."""
+    """Encode a video with the Wan VAE: the posterior's mean and log variance, never sampled, and all that derives a trainer's variant."""
 
     model: str = "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae"
     """OWNER/REPO[/FOLDER][@REVISION], a local diffusers folder, or tiny:wan-vae."""
@@ -40,8 +46,9 @@ class EncodeVae(Stage):
     height: int | None = None
     """Pixels, a multiple of 8: centre crop to the aspect, then bilinear resize."""
     width: int | None = None
-    kind: Literal["mean", "moments", "normalised"] = "mean"
-    """`normalised`: (mean - shift) * (1 / scale); `moments`: mean and log variance."""
+    kind: Literal["moments", "mean", "normalised"] = "moments"
+    """`moments`: the mean as `latent` and beside it `logvar`, from which a trainer draws samples; `mean`: the mean alone, half as large, no
+    sample can be drawn of it; `normalised`: (mean - shift) * (1 / scale) alone."""
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
     """How latents are stored."""
     compute: Literal["fp32", "tf32", "bf16"] = "fp32"
@@ -107,7 +114,7 @@ class EncodeVae(Stage):
         return (("torch", "models"), ("diffusers", "models"))
 
     def open(self, worker: Worker) -> Process:
-        from shardprep.models.vae import load_vae, pixels_to_float
+        from shardprep.models.vae import load_vae, pixels_to_float, split_moments
 
         vae = load_vae(self.model, worker.device, self.compute, tiling=self.tiling)
         note = self._note(vae)
@@ -119,8 +126,9 @@ class EncodeVae(Stage):
             frames = self._judge(sample)
             if isinstance(frames, Dropped):
                 return frames
-            (latent,) = vae.encode(pixels_to_float(frames.images)[None], self.kind)
-            return self._outcome(sample, frames, latent, note)
+            x_bcthw = vae.encode(pixels_to_float(frames.images)[None], self.kind)
+            parts = dict(zip(("latent", "logvar"), split_moments(x_bcthw) if self.kind == "moments" else (x_bcthw,), strict=False))
+            return self._outcome(sample, frames, {name: part[0] for name, part in parts.items()}, note)
 
         return process
 
@@ -142,6 +150,7 @@ class EncodeVae(Stage):
             "model": f"encode_vae@{self.version} {describe(self.model)}",
             "weights": digest_weights(self.model),
             "kind": self.kind,
+            "holds": _HOLDS[self.kind],
             "normalised": str(self.kind == "normalised").lower(),
             "shift": json.dumps(vae.shift),
             "scale": json.dumps(vae.scale),
@@ -150,31 +159,33 @@ class EncodeVae(Stage):
             "temporal_chunk": TEMPORAL_CHUNK,
             "compute_dtype": self.compute,
             "tiling": str(self.tiling).lower(),
-            "resize": "centre crop, then Pillow bilinear on uint8",
+            "resize": "square pixels, centre crop, then Pillow bilinear on uint8",
         }
 
-    def _outcome(self, sample: Sample, frames: Frames, latent: torch.Tensor, note: dict[str, str]) -> Outcome:
+    def _outcome(self, sample: Sample, frames: Frames, parts: Mapping[str, torch.Tensor], note: dict[str, str]) -> Outcome:
         import torch
 
         from shardprep.models.tensors import save_tensors
 
-        stored = latent.to({"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype])
-        if not bool(stored.isfinite().all()):
-            bad = int((~stored.isfinite()).sum())
-            return Failed("not-finite", f"{bad} of {stored.numel()} values of the {self.dtype} latent are NaN or infinite")
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.dtype]
+        stored = {name: part.to(dtype) for name, part in parts.items()}
+        bad = {name: int((~part.isfinite()).sum()) for name, part in stored.items()}
+        if any(bad.values()):
+            counts = " and ".join(f"{count} of the {self.dtype} {name}" for name, count in bad.items() if count)
+            return Failed("not-finite", f"NaN or infinite values: {counts}, of {stored['latent'].numel()} each")
         size = self._size
         columns = {
             "latent.model": note["model"] + (" tiled" if self.tiling else ""),
             "latent.kind": self.kind,
             "latent.dtype": self.dtype,
-            "latent.shape": list(stored.shape),
+            "latent.shape": list(stored["latent"].shape),
             "latent.frame_indices": list(frames.indices),
             "latent.frame_seconds": list(frames.seconds),
             "latent.stride": frames.indices[1] - frames.indices[0] if len(frames.indices) > 1 else self._at.stride,
             "latent.crop_box": list(crop_box(frames.height, frames.width, size.height, size.width)),
             "latent.source_fps": _fps_of(frames),
         }
-        data = save_tensors({"latent": stored}, note)
+        data = save_tensors(stored, note)
         return Kept(sample.with_member("latent.safetensors", BytesBlob(data)).with_columns(columns))
 
 

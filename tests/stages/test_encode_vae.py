@@ -12,6 +12,7 @@ from shardprep.core.frames import Frames, Stride
 from shardprep.core.outcome import Dropped, Failed, Kept
 from shardprep.core.sample import Sample
 from shardprep.errors import RecipeError
+from shardprep.models.vae import draw, pixels_to_float
 from shardprep.models.weights import digest_weights
 from shardprep.stages.encode_vae import EncodeVae
 from shardprep.testing.models import make_tiny_models
@@ -70,7 +71,7 @@ def test_the_record_and_the_metadata_say_how_it_was_made(sample):
     assert kept.get("latent.source_fps") == pytest.approx(25)
     assert kept.get("latent.crop_box") == [0, 12, 70, 105]
     assert kept.get("latent.shape") == [16, 2, 4, 6]
-    assert (kept.get("latent.kind"), kept.get("latent.dtype")) == ("mean", "fp32")
+    assert (kept.get("latent.kind"), kept.get("latent.dtype")) == ("moments", "fp32")
     assert kept.get("latent.model").startswith("encode_vae@2 tiny:wan-vae@")
     assert kept.get("latent.model").endswith("RANDOM MODEL")
     note = metadata_of(kept, "latent")
@@ -88,11 +89,34 @@ def test_every_variant_follows_from_the_mean(sample):
     mean, note = latent()
     shift, scale = (torch.tensor(json.loads(note[name])).view(-1, 1, 1, 1) for name in ("shift", "scale"))
     assert torch.equal(latent(kind="normalised")[0], (mean - shift) * (1.0 / scale))
-    assert torch.equal(latent(kind="moments")[0][:16], mean)
-    assert latent(kind="moments")[0].shape[0] == 32
+    assert torch.equal(latent(kind="mean")[0], mean)
     assert torch.equal(latent(dtype="bf16")[0], mean.to(torch.bfloat16))
     assert torch.equal(latent(dtype="fp16")[0], mean.to(torch.float16))
     assert latent(kind="normalised")[1]["normalised"] == "true"
+
+
+def test_samples_are_drawn_of_moments_as_diffusers_draws_them(sample, tiny):
+    frames = decoded(STAGE, sample)
+    tensors = tensors_of(run(STAGE, [frames])[0].sample, "latent")
+    assert sorted(tensors) == ["latent", "logvar"]
+    assert tensors["latent"].shape == tensors["logvar"].shape == (16, 2, 4, 6)
+    model = diffusers.AutoencoderKLWan.from_pretrained(tiny["wan-vae"], low_cpu_mem_usage=False).eval()
+    with torch.no_grad():
+        posterior = model.encode(pixels_to_float(frames.frames.images)[None]).latent_dist
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(3))
+    drawn = draw(tensors["latent"], tensors["logvar"], noise[0])
+    assert torch.equal(drawn, posterior.sample(torch.Generator().manual_seed(3))[0])
+    assert not torch.equal(drawn, tensors["latent"])
+
+
+@pytest.mark.parametrize(("kind", "names", "words"), [("mean", ["latent"], "no sample"), ("moments", ["latent", "logvar"], "a sample is")])
+def test_the_file_says_what_it_holds(sample, kind, names, words):
+    stage = EncodeVae(**SMALL, kind=kind, dtype="bf16")
+    kept = run(stage, [decoded(stage, sample)])[0].sample
+    assert sorted(tensors_of(kept, "latent")) == names
+    assert all(tensor.dtype == torch.bfloat16 for tensor in tensors_of(kept, "latent").values())
+    assert (metadata_of(kept, "latent")["kind"], kept.get("latent.kind")) == (kind, kind)
+    assert words in metadata_of(kept, "latent")["holds"]
 
 
 def test_a_batch_equals_its_samples_alone():
