@@ -130,6 +130,9 @@ class Frame:
     seconds: float
     image: Any
     """uint8 array [height, width, 3] or [height, width] for gray, upright, in square pixels; None where no pixels were wanted."""
+    height: int = 0
+    """Height of the frame as it is stored, in pixels, which may change in mid-stream: images have the size of the first."""
+    width: int = 0
 
 
 @dataclass(frozen=True)

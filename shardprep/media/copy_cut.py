@@ -23,7 +23,7 @@ from shardprep.media.timeline import OnCorrupt, PacketTime, Timeline, decodable_
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
-_MP4_CODECS = frozenset({"h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4"})
+_MP4_CODECS = frozenset({"h264", "hevc", "av1", "vp9", "mpeg4"})
 
 
 def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False, on_corrupt: OnCorrupt = "fail") -> list[ClipResult]:

@@ -159,7 +159,11 @@ def _sweep_all(video: _Video, timeline: Timeline, watched: Watched, picks: Picks
         for decoded in sweep.all_frames():
             pixels = converter.of(decoded.frame)
             for wish, see in watched.values():
-                see(Frame(decoded.index, float(decoded.pts * timeline.time_base), pixels.get(wish)))
+                see(
+                    Frame(
+                        decoded.index, float(decoded.pts * timeline.time_base), pixels.get(wish), decoded.frame.height, decoded.frame.width
+                    )
+                )
             for gatherer in gatherers.values():
                 gatherer.take(decoded.index, pixels)
         true = sweep.true_timeline()

@@ -13,13 +13,16 @@ from av.video.reformatter import ColorRange, ColorTrc
 
 from shardprep.core.blob import Blob
 from shardprep.media.container import DecodeError, decoder_words, open_video
-from shardprep.media.timeline import Timeline, decodable_packets, read_timeline
+from shardprep.media.timeline import Timeline, codec_name, decodable_packets, read_timeline
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
+# AVFieldOrder; in the words of ffprobe
+_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 _HDR_TRANSFERS = frozenset({int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)})
 
 
@@ -41,7 +44,16 @@ class MediaFacts:
     """When the first frame is shown, by the container's clock."""
     container: str
     codec: str
+    """The format's name as ffprobe gives it, as `profile`, `pixel_format` and `field_order`: `h264`, `av1`."""
+    profile: str
+    """Such as `High`, `Main 10`; `unknown` where the codec has none."""
     pixel_format: str
+    field_order: str
+    """`progressive`, `tt`, `bb`, `tb`, `bt`, or `unknown`: which field is stored and shown first."""
+    interlaced: bool
+    """Whether the stream or its first frame says that a frame holds two moments."""
+    num_sizes: int | None
+    """How many sizes the frames have, one after the other: more than 1 where the resolution changes in mid-stream. None: not decoded."""
     rotation: int
     """Degrees that the stored frames are turned counter-clockwise to stand upright: 0, 90, 180, 270."""
     is_mirrored: bool
@@ -50,7 +62,7 @@ class MediaFacts:
     """Width over height as shown, with non-square pixels taken into account."""
     colour_range: str
     """`limited` or `full`."""
-    is_hdr: bool
+    hdr: bool
     """Whether brightness is coded as PQ or HLG."""
     num_audio_streams: int
     bit_rate: int
@@ -62,14 +74,17 @@ class MediaFacts:
         return {f"media.{name}": value for name, value in vars(self).items()}
 
 
-def probe(blob: Blob, timeline: Timeline | None = None) -> MediaFacts:
+def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None = None) -> MediaFacts:
     """Return the facts of a video with the frames that `timeline` has, by default those that its packets promise.
 
+    `num_sizes` is what only decoding tells; an image has one size.
     Raises DecodeError where the file is no video or its first frame cannot be decoded.
     """
     timeline = timeline or read_timeline(blob)
     with open_video(blob) as (container, stream):
         frame = _first_frame(container, stream)
+        profile = stream.codec_context.profile or "unknown"
+        field_order = _FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
         num_audio_streams = len(container.streams.audio)
     seconds = float((timeline.end_pts - timeline.pts[0]) * timeline.time_base)
     return MediaFacts(
@@ -82,12 +97,16 @@ def probe(blob: Blob, timeline: Timeline | None = None) -> MediaFacts:
         start_seconds=timeline.seconds[0],
         container=timeline.container,
         codec=timeline.codec,
+        profile=profile,
         pixel_format=frame.format.name,
+        field_order=field_order,
+        interlaced=is_interlaced(field_order, frame),
+        num_sizes=1 if timeline.num_frames == 1 else num_sizes,
         rotation=timeline.orientation.degrees,
         is_mirrored=timeline.orientation.is_mirrored,
         aspect=float(timeline.pixel_aspect) * timeline.width / timeline.height,
         colour_range="full" if is_full_range(frame) else "limited",
-        is_hdr=int(frame.color_trc) in _HDR_TRANSFERS,
+        hdr=int(frame.color_trc) in _HDR_TRANSFERS,
         num_audio_streams=num_audio_streams,
         bit_rate=round(8 * blob.size / seconds),
         bytes=blob.size,
@@ -100,9 +119,16 @@ def is_variable(pts: Sequence[int]) -> bool:
     return bool(gaps) and max(gaps) - min(gaps) > max(2, median(gaps) / 10)
 
 
+def is_interlaced(field_order: str, frame: VideoFrame) -> bool:
+    """Return whether a stream of this order holds interlaced frames, by its first one where the stream does not say."""
+    return field_order in _INTERLACED or frame.interlaced_frame
+
+
 def is_full_range(frame: VideoFrame) -> bool:
-    """Return whether black is 0 and white 255, as in RGB, yuvj and where the stream says so."""
-    return frame.format.name.startswith("yuvj") or frame.format.is_rgb or int(frame.color_range) == ColorRange.JPEG
+    """Return whether black is 0 and white 255, as in RGB, yuvj, gray that does not say otherwise, and where the stream says so."""
+    if int(frame.color_range) in (ColorRange.JPEG, ColorRange.MPEG):
+        return int(frame.color_range) == ColorRange.JPEG or frame.format.is_rgb
+    return frame.format.is_rgb or frame.format.name.startswith(("yuvj", "gray", "ya8", "ya16"))
 
 
 def _average_fps(timeline: Timeline) -> float:
@@ -121,5 +147,5 @@ def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
             for frame in packet.decode():
                 return frame
     except av.error.FFmpegError as error:
-        raise DecodeError("decode-error", f"{stream.codec_context.name}: {decoder_words(error)}, before the first frame") from error
-    raise DecodeError("no-frames", f"no frame of the {stream.codec_context.name} stream could be decoded")
+        raise DecodeError("decode-error", f"{codec_name(stream)}: {decoder_words(error)}, before the first frame") from error
+    raise DecodeError("no-frames", f"no frame of the {codec_name(stream)} stream could be decoded")

@@ -13,7 +13,7 @@ from av.audio.resampler import AudioResampler
 
 from shardprep.core.blob import Blob
 from shardprep.media.container import DecodeError, decoder_words, open_container
-from shardprep.media.timeline import OnCorrupt
+from shardprep.media.timeline import OnCorrupt, codec_name
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -125,7 +125,7 @@ def _frames(blob: Blob, first: float, on_corrupt: OnCorrupt) -> Iterator[AudioFr
                 yield from _decoded(packet, first, on_corrupt)
         except av.error.FFmpegError as error:
             if on_corrupt == "fail":
-                words = f"{stream.codec_context.codec.canonical_name}: {decoder_words(error)}; keep_audio: false leaves the sound out"
+                words = f"{codec_name(stream)}: {decoder_words(error)}; keep_audio: false leaves the sound out"
                 raise DecodeError("audio-error", words) from error
 
 

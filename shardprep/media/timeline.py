@@ -17,6 +17,7 @@ from shardprep.media.resize import square_size
 from shardprep.media.whole_file import announced_seconds, missing_end
 
 if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
     from av.packet import Packet
     from av.video.frame import VideoFrame
@@ -59,6 +60,7 @@ class Timeline:
     """Average frames per second; 0 where the container does not say and there is but one frame."""
     container: str
     codec: str
+    """As ffprobe names it."""
     is_timed: bool
     """Whether a decoded frame's own time tells its index; False where the container's times are missing, doubled or guessed."""
     can_seek: bool
@@ -109,7 +111,7 @@ def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int 
         if on_corrupt == "fail":
             _check_whole(blob, container, stream, packets)
         if not packets:
-            raise DecodeError("no-frames", f"the {stream.codec_context.name} stream holds no frame")
+            raise DecodeError("no-frames", f"the {codec_name(stream)} stream holds no frame")
         return build_timeline(container, stream, packets, first), packets
 
 
@@ -133,10 +135,15 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
         pixel_aspect=_pixel_aspect(stream, orientation),
         fps=float(stream.average_rate or 0),
         container=name,
-        codec=stream.codec_context.name,
+        codec=codec_name(stream),
         is_timed=is_timed,
         can_seek=is_timed and name in _SEEKABLE,
     )
+
+
+def codec_name(stream: VideoStream | AudioStream) -> str:
+    """Return the name of the stream's format as ffprobe gives it (`av1`), not that of the decoder (`libdav1d`)."""
+    return stream.codec_context.codec.canonical_name
 
 
 def _container_name(container: InputContainer) -> str:

@@ -170,7 +170,7 @@ class CutClips(Stage):
         # What was measured on the whole video does not hold for a part of it.
         inherited = {name: parent.record[name] for name in self.keeps if name in parent.record}
         child = Sample(key, inherited).with_member(clip.suffix, clip.blob)
-        return child.with_columns(columns | probe(clip.blob).columns())
+        return child.with_columns(columns | probe(clip.blob, num_sizes=1 if self.mode == "exact" else None).columns())
 
 
 def _of_span(sample: Sample, number: int) -> Sample:

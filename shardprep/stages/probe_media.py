@@ -24,12 +24,16 @@ MEDIA_COLUMNS: Mapping[str, ColumnType] = {
     "media.start_seconds": "double",
     "media.container": "string",
     "media.codec": "string",
+    "media.profile": "string",
     "media.pixel_format": "string",
+    "media.field_order": "string",
+    "media.interlaced": "bool",
+    "media.num_sizes": "int64",
     "media.rotation": "int64",
     "media.is_mirrored": "bool",
     "media.aspect": "double",
     "media.colour_range": "string",
-    "media.is_hdr": "bool",
+    "media.hdr": "bool",
     "media.num_audio_streams": "int64",
     "media.bit_rate": "int64",
     "media.bytes": "int64",
@@ -42,7 +46,9 @@ class ProbeMedia(Stage):
     """Write down the facts of a video or image: upright width and height, frames, seconds, codec, colour range, sound."""
 
     count: Literal["decode", "packets"] = "decode"
-    """`decode`: count the frames that come out, and fail a video that is damaged anywhere; `packets`: believe the container."""
+    """`decode`: count the frames that come out, and fail a video that is damaged anywhere; `packets`: believe the container.
+
+    With `packets` `media.num_sizes` is null: only decoding tells whether the resolution changes in mid-stream."""
 
     version = 2
     writes = MEDIA_COLUMNS
@@ -66,9 +72,14 @@ class FrameCounter:
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
         self._seconds: list[float] = []
+        self._num_sizes = 0
+        self._size = (0, 0)
 
     def see(self, frame: Frame) -> None:
         self._seconds.append(frame.seconds)
+        if (frame.width, frame.height) != self._size:
+            self._size = (frame.width, frame.height)
+            self._num_sizes += 1
 
     def finish(self) -> Outcome:
         from shardprep.media.probe import probe
@@ -76,7 +87,7 @@ class FrameCounter:
 
         blob = _member(self._sample).blob
         timeline = read_timeline(blob, on_corrupt="keep")
-        return Kept(self._sample.with_columns(probe(blob, self._as_seen(timeline)).columns()))
+        return Kept(self._sample.with_columns(probe(blob, self._as_seen(timeline), num_sizes=self._num_sizes).columns()))
 
     def _as_seen(self, timeline: Timeline) -> Timeline:
         """Return the timeline with the frames that came out of the decoder."""

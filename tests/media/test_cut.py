@@ -177,7 +177,7 @@ def test_colour_tags_are_kept() -> None:
     with av.open(clip.blob.open()) as container:
         context = container.streams.video[0].codec_context
         assert (context.color_primaries, context.color_trc, context.colorspace) == (9, 16, 9)
-    assert probe(clip.blob).is_hdr
+    assert probe(clip.blob).hdr
 
 
 def test_pixels_that_are_not_square_stay_so() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from shardprep.core.stage import Stage
 from shardprep.media.container import DecodeError
+from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.probe_media import MEDIA_COLUMNS, ProbeMedia
 from shardprep.testing import videos
 from tests.running import kept, run_stage, sample_of
@@ -20,7 +21,10 @@ BOTH = [ProbeMedia(count="decode"), ProbeMedia(count="packets")]
 def test_both_ways_of_counting_agree_on_whole_videos(stage: Stage, name: str) -> None:
     sample = kept(run_stage(stage, sample_of(videos.ORDINARY[name]())))
     other = kept(run_stage(ProbeMedia(), sample_of(videos.ORDINARY[name]())))
-    assert sample.record == other.record
+    # Only decoding tells whether the size of the frames changes.
+    sizes = 1 if stage.count == "decode" or other.get("media.num_frames") == 1 else None
+    assert sample.get("media.num_sizes") == sizes
+    assert sample.record["media"] | {"num_sizes": 1} == other.record["media"]
     assert {f"media.{name}" for name in sample.record["media"]} == set(MEDIA_COLUMNS)
     assert sample.get("media.num_frames") >= 1
 
@@ -36,6 +40,21 @@ def test_damage_is_found_by_decoding_only() -> None:
     with pytest.raises(DecodeError, match="after frame"):
         run_stage(ProbeMedia(count="decode"), sample_of(videos.damaged()))
     assert kept(run_stage(ProbeMedia(count="packets"), sample_of(videos.damaged()))).get("media.num_frames") == 96
+
+
+def test_a_resolution_that_changes_in_mid_stream_is_recorded() -> None:
+    data = b"".join(changing(height, width) for height, width in ((120, 160), (96, 128), (120, 160)))
+    sample = kept(run_stage(ProbeMedia(), sample_of(data, "ts")))
+    assert sample.get("media.num_sizes") == 3
+    assert (sample.get("media.height"), sample.get("media.width")) == (120, 160)
+    # Every frame of the clip has the size of its first.
+    clip = run_stage(CutClips(), sample_of(data, "ts")).children[0][1].sample
+    assert (clip.get("media.height"), clip.get("media.width"), clip.get("media.num_sizes")) == (120, 160, 1)
+    assert clip.get("media.num_frames") == sample.get("media.num_frames") == 36
+
+
+def changing(height: int, width: int) -> bytes:
+    return videos.encode(videos.draw([videos.Shot(seconds=0.5)], height=height, width=width), container="mpegts")
 
 
 def test_frames_that_do_not_come_out_are_not_counted() -> None:
