@@ -28,7 +28,7 @@ OnCorrupt = Literal["fail", "keep"]
 
 # Their index says which packets are key frames and where they lie, and their packets carry true presentation times.
 _SEEKABLE = frozenset({"mov", "matroska"})
-# AVI stores no presentation times: ffmpeg guesses them in decoding order, wrongly where there are B-frames.
+# AVI stores no presentation times, only that one frame is decoded at each beat.
 _UNTIMED = frozenset({"avi"})
 # Their length is counted from 0, not from the first frame.
 _COUNTED_FROM_0 = frozenset({"asf"})
@@ -121,7 +121,8 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     times = [packet.pts if packet.pts is not None else packet.dts for packet in packets]
     known = [time for time in times if time is not None]
     is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
-    pts = tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets))
+    pts = _beats(packets, first) if name in _UNTIMED else None
+    pts = pts or (tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets)))
     orientation = orientation_of(first) if first else UPRIGHT
     width, height = (first.width, first.height) if first else (stream.codec_context.width, stream.codec_context.height)
     return Timeline(
@@ -255,6 +256,19 @@ def decodable_packets(container: InputContainer, stream: VideoStream, *, has_sta
             yield from waiting
         has_started = True
         yield packet
+
+
+def _beats(packets: Sequence[PacketTime], first: VideoFrame | None) -> tuple[int, ...] | None:
+    """Return when frames are shown that come out of the decoder one per packet: each at its packet's decoding time, as ffmpeg plays them.
+
+    A decoder of B-frames holds frames back, so the first is shown at the time of the packet that brought it out. PyAV asks
+    ffmpeg for presentation times; those that it makes up for AVI are one frame off, with B-frames or without.
+    """
+    beats = [packet.dts for packet in packets if packet.dts is not None]
+    if len(beats) < len(packets) or first is None or first.dts not in beats:
+        return None
+    shown = beats[beats.index(first.dts) :]
+    return (*shown, *(shown[-1] + k + 1 for k in range(len(beats) - len(shown))))
 
 
 def _even_times(stream: VideoStream, count: int) -> tuple[int, ...]:

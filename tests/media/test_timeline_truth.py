@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+from pathlib import Path
+
 import av
+import imageio_ffmpeg
 import pytest
 
 from shardprep.core.blob import BytesBlob
@@ -59,3 +64,33 @@ def test_each_picture_is_given_with_its_own_time(container: str) -> None:
     assert [number for number, _ in seen] == list(range(60))
     first = seen[0][1]
     assert [seconds - first for _, seconds in seen] == pytest.approx([k / 24 for k in range(60)], abs=1.1e-3)
+
+
+WRITTEN = {
+    "plain.avi": "-c:v libx264 -bf 0",
+    "b-frames.avi": "-c:v libx264 -bf 2",
+    "pyramid.avi": "-c:v libx264 -bf 4 -x264-params b-pyramid=normal",
+    "xvid.avi": "-c:v mpeg4 -vtag XVID -bf 2",
+    "dropped.avi": "-vf select='not(eq(mod(n\\,7)\\,3))' -fps_mode vfr -c:v mpeg4",
+    "dropped-b-frames.avi": "-vf select='not(eq(mod(n\\,7)\\,3))' -fps_mode vfr -c:v libx264 -bf 2",
+    "b-frames.mkv": "-c:v libx264 -bf 3",
+    "edited.mp4": "-ss 0.3 -c:v libx264 -bf 3",
+    "mpeg2.mpg": "-c:v mpeg2video -bf 2",
+    "mpeg2.ts": "-c:v mpeg2video -bf 2",
+    "wmv.wmv": "-c:v wmv2",
+    "theora.ogv": "-c:v libtheora",
+    "moving.gif": "",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_times_are_those_at_which_ffmpeg_shows_the_frames(name: str, tmp_path: Path) -> None:
+    path, program = tmp_path / name, imageio_ffmpeg.get_ffmpeg_exe()
+    options = WRITTEN[name].replace("'", "")
+    command = f"{program} -v error -f lavfi -i testsrc2=s=160x120:r=25:d=2 {options} {path}"
+    subprocess.run(command.split(), check=True, timeout=60)
+    show = f"{program} -hide_banner -nostdin -copyts -i {path} -vf showinfo -fps_mode passthrough -f null -"
+    words = subprocess.run(show.split(), capture_output=True, text=True, timeout=60, check=True).stderr
+    times = [float(time) for time in re.findall(r"pts_time:([-0-9.]+)", words)]
+    assert len(times) > 30
+    assert read_timeline(BytesBlob(path.read_bytes())).seconds == pytest.approx(times, abs=1.1e-3)
