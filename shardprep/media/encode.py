@@ -42,6 +42,8 @@ class EncodeSettings:
     """Whether frames whose pixels are not square are scaled until they are; else the clip's header says their aspect."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, as AAC."""
+    gop_seconds: float = 1.0
+    """A key frame at least this often."""
     threads: int = 1
     """Threads of the encoder; x264's bytes depend on it."""
 
@@ -140,6 +142,7 @@ def _video_stream(container: OutputContainer, shaper: FrameShaper, settings: Enc
     context.options = encoder_options(settings.encoder, settings.crf, settings.preset)
     context.thread_count, context.thread_type = settings.threads, ThreadType.FRAME
     context.flags |= Flags.bitexact | Flags.closed_gop
+    context.gop_size = max(1, round(settings.gop_seconds * timing.fps))
     context.color_range, context.colorspace = shaper.color_range, shaper.colorspace
     context.color_primaries, context.color_trc = shaper.color_primaries, shaper.color_trc
     return stream

@@ -8,6 +8,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from shardprep.core.frames import FramesWanted, Native, Size
+from shardprep.media.colours import with_known_matrix
 from shardprep.media.resize import Image, resize, square
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class PixelConverter:
 
     def convert(self, frame: VideoFrame, colour: Colour) -> Image:
         """Return uint8 pixels of the frame as it is shown, full range; equal to OpenCV's decoding for 8-bit video."""
+        frame = with_known_matrix(frame)
         self._size = self._size or (frame.width, frame.height)
         width, height = self._size
         # swscale keeps its tables in the reformatter; a new one per frame costs more than the conversion of a small frame

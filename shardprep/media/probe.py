@@ -9,9 +9,10 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import av.error
-from av.video.reformatter import ColorRange, ColorTrc
+from av.video.reformatter import ColorTrc
 
 from shardprep.core.blob import Blob
+from shardprep.media.colours import is_full_range
 from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.timeline import Timeline, codec_name, decodable_packets, read_timeline
 
@@ -122,13 +123,6 @@ def is_variable(pts: Sequence[int]) -> bool:
 def is_interlaced(field_order: str, frame: VideoFrame) -> bool:
     """Return whether a stream of this order holds interlaced frames, by its first one where the stream does not say."""
     return field_order in _INTERLACED or frame.interlaced_frame
-
-
-def is_full_range(frame: VideoFrame) -> bool:
-    """Return whether black is 0 and white 255, as in RGB, yuvj, gray that does not say otherwise, and where the stream says so."""
-    if int(frame.color_range) in (ColorRange.JPEG, ColorRange.MPEG):
-        return int(frame.color_range) == ColorRange.JPEG or frame.format.is_rgb
-    return frame.format.is_rgb or frame.format.name.startswith(("yuvj", "gray", "ya8", "ya16"))
 
 
 def _average_fps(timeline: Timeline) -> float:

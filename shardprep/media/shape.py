@@ -9,13 +9,16 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from shardprep.media.colours import is_full_range, with_known_matrix
 from shardprep.media.container import DecodeError
 from shardprep.media.orientation import UPRIGHT, Orientation
-from shardprep.media.probe import is_full_range
 from shardprep.media.resize import square_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+_BT2020_PRIMARIES = 9
 
 
 class FrameShaper:
@@ -37,15 +40,19 @@ class FrameShaper:
             raise DecodeError("too-small", f"frames of {first.width}x{first.height} pixels; h264 in 4:2:0 needs at least 2x2")
         self.width, self.height = even[::-1] if orientation.is_sideways else even
         self._reformatter = VideoReformatter()
-        self._is_rgb = first.format.is_rgb or first.format.name.startswith("gbr")
-        self.colorspace = int(Colorspace.ITU709) if self._is_rgb else int(first.colorspace)
-        self.color_primaries, self.color_trc = (1, 1) if self._is_rgb else (int(first.color_primaries), int(first.color_trc))
+        known = with_known_matrix(first)
+        self._is_rgb = known.format.is_rgb or known.format.name.startswith("gbr")
+        self.colorspace = _matrix_of_rgb(known) if self._is_rgb else int(known.colorspace)
+        # An image in RGB that says nothing of its colours is taken for BT.709.
+        is_untagged = self._is_rgb and known is first
+        self.color_primaries, self.color_trc = (1, 1) if is_untagged else (int(known.color_primaries), int(known.color_trc))
         # Unspecified means limited to every player, but only a range that is known is written down.
-        self.color_range = int(ColorRange.MPEG) if is_full_range(first) else int(first.color_range)
+        self.color_range = int(ColorRange.MPEG) if is_full_range(known) else int(known.color_range)
 
     def shape(self, frame: VideoFrame) -> VideoFrame:
         """Return the frame as the encoder takes it, without a time."""
         width, height = self._stored
+        frame = with_known_matrix(frame)
         full = is_full_range(frame)
         if (frame.width, frame.height, frame.format.name) != (width, height, "yuv420p") or full:
             frame = self._reformatter.reformat(
@@ -62,6 +69,10 @@ class FrameShaper:
         if self._orientation != UPRIGHT or width % 2 or height % 2:
             frame = _turned_and_cropped(frame, self._orientation)
         return frame
+
+
+def _matrix_of_rgb(frame: VideoFrame) -> int:
+    return int(Colorspace.BT2020 if int(frame.color_primaries) == _BT2020_PRIMARIES else Colorspace.ITU709)
 
 
 def _scaled(width: int, height: int, pixel_aspect: Fraction, short_side_px: int | None) -> tuple[int, int]:

@@ -52,6 +52,8 @@ class CutClips(Stage):
     """exact: the short side is scaled down to this, never up; null keeps the size."""
     square_pixels: bool = True
     """exact: frames whose pixels are not square are scaled until they are; false keeps the pixels and writes their aspect into the clip."""
+    gop_seconds: float = 1.0
+    """exact: a key frame at least this often; whoever reads a frame decodes from the key frame before it, half of this on average."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, encoded as AAC to fit the clip."""
 
@@ -137,6 +139,7 @@ class CutClips(Stage):
             fps=self.fps,
             short_side_px=self.short_side_px,
             square_pixels=self.square_pixels,
+            gop_seconds=self.gop_seconds,
             keep_audio=self.keep_audio,
             threads=worker.threads,
         )
