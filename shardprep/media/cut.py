@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from shardprep.core.blob import Blob
 from shardprep.media.clips import Clip, ClipResult, Intervals, Placed, place_frames, runs_of, true_intervals
 from shardprep.media.container import DecodeError, open_video
 from shardprep.media.decode import count_by_decoding
+from shardprep.media.deinterlace import Deinterlacer
 from shardprep.media.encode import ClipEncoder, ClipTiming, EncodeSettings
 from shardprep.media.scratch import Scratch, ScratchFile, muxing
 from shardprep.media.sound import cut_sound, sound_packets
@@ -69,20 +71,20 @@ class _Cutter:
             try:
                 for decoded in Sweep(container, stream, self._timeline, self._on_corrupt).frames_at(needed):
                     position = decoded.index
-                    for clip, placed in uses.pop(position):
-                        clip.add(decoded.frame, placed)
+                    for clip, places in uses.pop(position):
+                        clip.add(decoded.frame, places)
                         if clip.is_done:
                             self._results[clip.number] = self._finish(clip)
             except DecodeError as error:
                 self._fail(needed[bisect.bisect_right(needed, position)], error)
 
-    def _uses(self, pending: Sequence[int], stack: ExitStack) -> dict[int, list[tuple[_OpenClip, Placed]]]:
+    def _uses(self, pending: Sequence[int], stack: ExitStack) -> dict[int, list[tuple[_OpenClip, list[Placed]]]]:
         """Return which frames go where."""
-        uses: dict[int, list[tuple[_OpenClip, Placed]]] = {}
+        uses: dict[int, list[tuple[_OpenClip, list[Placed]]]] = {}
         for number in pending:
             clip = self._open_clip(number, stack)
-            for placed in clip.frames:
-                uses.setdefault(placed.index, []).append((clip, placed))
+            for index, places in clip.frames.items():
+                uses.setdefault(index, []).append((clip, places))
         return uses
 
     def _open_clip(self, number: int, stack: ExitStack) -> _OpenClip:
@@ -93,8 +95,15 @@ class _Cutter:
             fps=self._settings.fps or (self._timeline.fps if len(frames) > 1 else 0) or len(frames) / span,
             orientation=self._timeline.orientation,
             pixel_aspect=self._timeline.pixel_aspect,
+            is_interlaced=self._settings.deinterlace == "always" or (self._settings.deinterlace == "auto" and self._timeline.interlaced),
         )
-        return _OpenClip(number, frames, self._settings, timing, self._sounds[number], stack.enter_context(ExitStack()))
+        places: dict[int, list[Placed]] = {}
+        if timing.is_interlaced:
+            # Lines are filled in from the frames before and after, also where a lower rate leaves these out.
+            places = {index: [] for run in self._runs[number] for index in range(run.first, run.stop)}
+        for placed in frames:
+            places.setdefault(placed.index, []).append(placed)
+        return _OpenClip(number, places, self._settings, timing, self._sounds[number], stack.enter_context(ExitStack()))
 
     def _finish(self, clip: _OpenClip) -> Clip:
         intervals = true_intervals(self._runs[clip.number], self._timeline)
@@ -114,32 +123,50 @@ class _OpenClip:
     """A clip on its way: its file and encoder exist from its first frame on."""
 
     def __init__(
-        self, number: int, frames: Sequence[Placed], settings: EncodeSettings, timing: ClipTiming, sound: Blob | None, stack: ExitStack
+        self,
+        number: int,
+        frames: Mapping[int, list[Placed]],
+        settings: EncodeSettings,
+        timing: ClipTiming,
+        sound: Blob | None,
+        stack: ExitStack,
     ) -> None:
+        """`frames` are the places in the clip of each frame of the source that is to be added, in order; some may have none."""
         self.number, self.frames = number, frames
         self._settings, self._timing, self._sound, self._stack = settings, timing, sound, stack
         self._left = len(frames)
         self._file: ScratchFile | None = None
         self._encoder: ClipEncoder | None = None
+        self._deinterlacer: Deinterlacer | None = None
+        self._waiting: deque[list[Placed]] = deque()
 
     @property
     def is_done(self) -> bool:
         return not self._left
 
-    def add(self, frame: VideoFrame, placed: Placed) -> None:
-        """Encode a frame at its place."""
+    def add(self, frame: VideoFrame, places: list[Placed]) -> None:
+        """Encode a frame at its places."""
         if self._encoder is None:
             self._file = self._stack.enter_context(ScratchFile())
             container = self._stack.enter_context(muxing(self._file, "mp4"))
             sound = self._stack.enter_context(sound_packets(self._sound))
+            if self._timing.is_interlaced:
+                self._deinterlacer = Deinterlacer(frame, is_always=self._settings.deinterlace == "always")
             self._encoder = ClipEncoder(container, frame, self._settings, self._timing, sound)
-        self._encoder.add(frame, placed.pts, placed.duration)
         self._left -= 1
+        self._waiting.append(places)
+        self._encode([frame] if self._deinterlacer is None else self._deinterlacer.take(frame))
+
+    def _encode(self, frames: Sequence[VideoFrame]) -> None:
+        assert self._encoder is not None, "a clip has at least one frame"
+        for frame in frames:
+            self._encoder.add(frame, self._waiting.popleft())
 
     def finish(self, scratch: Scratch) -> Blob:
         """Return the finished file, kept in `scratch`."""
         assert self._encoder is not None, "a clip has at least one frame"
         assert self._file is not None
+        self._encode([] if self._deinterlacer is None else self._deinterlacer.take(None))
         self._encoder.finish()
         self._encoder.container.close()
         blob = scratch.keep(self._file)

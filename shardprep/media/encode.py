@@ -14,6 +14,8 @@ from av.video.stream import VideoStream
 
 from shardprep.core.frames import frame_rate
 from shardprep.errors import RecipeError
+from shardprep.media.clips import Placed
+from shardprep.media.deinterlace import Deinterlace
 from shardprep.media.encoders import encoder_options, quiet_encoders
 from shardprep.media.orientation import UPRIGHT, Orientation
 from shardprep.media.shape import FrameShaper
@@ -42,6 +44,8 @@ class EncodeSettings:
     """Whether frames whose pixels are not square are scaled until they are; else the clip's header says their aspect."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, as AAC."""
+    deinterlace: Deinterlace = "auto"
+    """Which frames are made whole of their lines."""
     gop_seconds: float = 1.0
     """A key frame at least this often."""
     threads: int = 1
@@ -59,6 +63,8 @@ class ClipTiming:
     """How the frames are turned and mirrored to stand upright."""
     pixel_aspect: Fraction = Fraction(1)
     """Width of a pixel over its height in the upright picture."""
+    is_interlaced: bool = False
+    """Whether the frames are to be deinterlaced."""
 
 
 class ClipEncoder:
@@ -80,14 +86,15 @@ class ClipEncoder:
         self._durations: dict[int, int] = {}
         self._last_duration = 0
 
-    def add(self, frame: VideoFrame, pts: int, duration: int) -> None:
-        """Encode a frame shown from `pts` for `duration`, in units of the time base."""
-        shaped = self._shaper.shape(frame)
-        shaped.pts, shaped.time_base, shaped.duration = pts, self._timing.time_base, duration
-        # The source's picture types would be taken for orders.
-        shaped.pict_type = PictureType.NONE
-        self._durations[pts] = self._last_duration = duration
-        self._mux(self._stream.encode(shaped))
+    def add(self, frame: VideoFrame, places: Sequence[Placed]) -> None:
+        """Encode a frame once for each of its places, in units of the time base."""
+        shaped = self._shaper.shape(frame) if places else frame
+        for placed in places:
+            shaped.pts, shaped.time_base, shaped.duration = placed.pts, self._timing.time_base, placed.duration
+            # The source's picture types would be taken for orders.
+            shaped.pict_type = PictureType.NONE
+            self._durations[placed.pts] = self._last_duration = placed.duration
+            self._mux(self._stream.encode(shaped))
 
     def finish(self) -> None:
         """Write what the encoder still holds, and the rest of the sound."""

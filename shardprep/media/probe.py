@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
-# AVFieldOrder; in the words of ffprobe
-_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
-_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 _HDR_TRANSFERS = frozenset({int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)})
 
 
@@ -85,7 +82,6 @@ def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None
     with open_video(blob) as (container, stream):
         frame = _first_frame(container, stream)
         profile = stream.codec_context.profile or "unknown"
-        field_order = _FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
         num_audio_streams = len(container.streams.audio)
     seconds = float((timeline.end_pts - timeline.pts[0]) * timeline.time_base)
     return MediaFacts(
@@ -100,8 +96,8 @@ def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None
         codec=timeline.codec,
         profile=profile,
         pixel_format=frame.format.name,
-        field_order=field_order,
-        interlaced=is_interlaced(field_order, frame),
+        field_order=timeline.field_order,
+        interlaced=timeline.interlaced,
         num_sizes=1 if timeline.num_frames == 1 else num_sizes,
         rotation=timeline.orientation.degrees,
         is_mirrored=timeline.orientation.is_mirrored,
@@ -118,11 +114,6 @@ def is_variable(pts: Sequence[int]) -> bool:
     """Return whether the frame rate varies: by more than a tenth of a frame, and more than the time base's rounding."""
     gaps = [later - earlier for earlier, later in pairwise(pts)]
     return bool(gaps) and max(gaps) - min(gaps) > max(2, median(gaps) / 10)
-
-
-def is_interlaced(field_order: str, frame: VideoFrame) -> bool:
-    """Return whether a stream of this order holds interlaced frames, by its first one where the stream does not say."""
-    return field_order in _INTERLACED or frame.interlaced_frame
 
 
 def _average_fps(timeline: Timeline) -> float:

@@ -34,6 +34,9 @@ _UNTIMED = frozenset({"avi"})
 _COUNTED_FROM_0 = frozenset({"asf"})
 # Real pixels are 4:3 or 2:1 at most. A header that claims 1000:1 would make frames a thousand times as large.
 _MAX_PIXEL_ASPECT = 4
+# AVFieldOrder, in the words of ffprobe
+_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+_INTERLACED = frozenset({"tt", "bb", "tb", "bt"})
 # After so many packets without a key frame there is none, or the container does not mark them.
 _MAX_WAITING = 600
 
@@ -61,6 +64,10 @@ class Timeline:
     container: str
     codec: str
     """As ffprobe names it."""
+    field_order: str
+    """`progressive`, `tt`, `bb`, `tb`, `bt` or `unknown`, as ffprobe says."""
+    interlaced: bool
+    """Whether the stream or its first frame says that a frame holds two moments."""
     is_timed: bool
     """Whether a decoded frame's own time tells its index; False where the container's times are missing, doubled or guessed."""
     can_seek: bool
@@ -123,6 +130,7 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
     is_timed = name not in _UNTIMED and all(p.pts is not None for p in packets) and len(set(known)) == len(packets)
     pts = _beats(packets, first) if name in _UNTIMED else None
     pts = pts or (tuple(sorted(known)) if len(known) == len(packets) else _even_times(stream, len(packets)))
+    field_order = _FIELD_ORDERS.get(int(stream.codec_context.field_order), "unknown")
     orientation = orientation_of(first) if first else UPRIGHT
     width, height = (first.width, first.height) if first else (stream.codec_context.width, stream.codec_context.height)
     return Timeline(
@@ -137,6 +145,8 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
         fps=float(stream.average_rate or 0),
         container=name,
         codec=codec_name(stream),
+        field_order=field_order,
+        interlaced=field_order in _INTERLACED or (first is not None and first.interlaced_frame),
         is_timed=is_timed,
         can_seek=is_timed and name in _SEEKABLE,
     )

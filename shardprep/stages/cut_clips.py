@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
+from shardprep.core.ranges import Range
 from shardprep.core.sample import Sample, child_key
 from shardprep.core.stage import ColumnType, Process, Resources, Stage, Worker
 from shardprep.errors import RecipeError
@@ -52,7 +53,9 @@ class CutClips(Stage):
     """exact: the short side is scaled down to this, never up; null keeps the size."""
     square_pixels: bool = True
     """exact: frames whose pixels are not square are scaled until they are; false keeps the pixels and writes their aspect into the clip."""
-    gop_seconds: float = 1.0
+    deinterlace: Literal["auto", "never", "always"] = "auto"
+    """exact: bwdif makes whole pictures of interlaced frames: of those that say so, of none, or of all, where the source says nothing."""
+    gop_seconds: Annotated[float, Range(above=0)] = 1.0
     """exact: a key frame at least this often; whoever reads a frame decodes from the key frame before it, half of this on average."""
     keep_audio: bool = False
     """Whether the first audio stream comes along, encoded as AAC to fit the clip."""
@@ -139,6 +142,7 @@ class CutClips(Stage):
             fps=self.fps,
             short_side_px=self.short_side_px,
             square_pixels=self.square_pixels,
+            deinterlace=self.deinterlace,
             gop_seconds=self.gop_seconds,
             keep_audio=self.keep_audio,
             threads=worker.threads,
