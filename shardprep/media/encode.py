@@ -19,6 +19,7 @@ from shardprep.media.deinterlace import Deinterlace
 from shardprep.media.encoders import encoder_options, quiet_encoders
 from shardprep.media.orientation import UPRIGHT, Orientation
 from shardprep.media.shape import FrameShaper
+from shardprep.media.tonemap import ToneMap
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -46,6 +47,8 @@ class EncodeSettings:
     """Whether the first audio stream comes along, as AAC."""
     deinterlace: Deinterlace = "auto"
     """Which frames are made whole of their lines."""
+    tonemap: ToneMap = "bt2390"
+    """By which curve HDR becomes BT.709."""
     gop_seconds: float = 1.0
     """A key frame at least this often."""
     threads: int = 1
@@ -80,7 +83,7 @@ class ClipEncoder:
     ) -> None:
         self.container, self._timing = container, timing
         aspect = timing.pixel_aspect if settings.square_pixels else Fraction(1)
-        self._shaper = FrameShaper(first, timing.orientation, aspect, settings.short_side_px)
+        self._shaper = FrameShaper(first, timing.orientation, aspect, settings.short_side_px, settings.tonemap)
         self._stream = _video_stream(container, self._shaper, settings, timing)
         self._sound = SoundTrack(container, sound)
         self._durations: dict[int, int] = {}

@@ -9,19 +9,17 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import av.error
-from av.video.reformatter import ColorTrc
 
 from shardprep.core.blob import Blob
 from shardprep.media.colours import is_full_range
 from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.timeline import Timeline, codec_name, decodable_packets, read_timeline
+from shardprep.media.tonemap import HDR_TRANSFERS
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-_HDR_TRANSFERS = frozenset({int(ColorTrc.SMPTE2084), int(ColorTrc.ARIB_STD_B67)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +101,7 @@ def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None
         is_mirrored=timeline.orientation.is_mirrored,
         aspect=float(timeline.pixel_aspect) * timeline.width / timeline.height,
         colour_range="full" if is_full_range(frame) else "limited",
-        hdr=int(frame.color_trc) in _HDR_TRANSFERS,
+        hdr=int(frame.color_trc) in HDR_TRANSFERS,
         num_audio_streams=num_audio_streams,
         bit_rate=round(8 * blob.size / seconds),
         bytes=blob.size,

@@ -55,6 +55,8 @@ class CutClips(Stage):
     """exact: frames whose pixels are not square are scaled until they are; false keeps the pixels and writes their aspect into the clip."""
     deinterlace: Literal["auto", "never", "always"] = "auto"
     """exact: bwdif makes whole pictures of interlaced frames: of those that say so, of none, or of all, where the source says nothing."""
+    tonemap: Literal["bt2390", "none"] = "bt2390"
+    """exact: HDR (PQ, HLG) becomes BT.709 by the curve of ITU-R BT.2390, with white at 203 nits; `none` keeps it, in 8 bits."""
     gop_seconds: Annotated[float, Range(above=0)] = 1.0
     """exact: a key frame at least this often; whoever reads a frame decodes from the key frame before it, half of this on average."""
     keep_audio: bool = False
@@ -143,6 +145,7 @@ class CutClips(Stage):
             short_side_px=self.short_side_px,
             square_pixels=self.square_pixels,
             deinterlace=self.deinterlace,
+            tonemap=self.tonemap,
             gop_seconds=self.gop_seconds,
             keep_audio=self.keep_audio,
             threads=worker.threads,

@@ -53,7 +53,8 @@ def video(name: str, pixel_format: str) -> bytes:
     luma, first, second = MATRICES[name][1](bars())
     planes = np.stack([16 + 219 * luma, 128 + 224 * first, 128 + 224 * second])
     if pixel_format == "yuv444p10le":
-        frame = VideoFrame.from_ndarray(np.round(planes * 256).astype(np.uint16), format="yuv444p16le").reformat(format=pixel_format)
+        frame = VideoFrame.from_ndarray(np.round(np.moveaxis(planes, 0, -1) * 256).astype(np.uint16), format="yuv444p16le")
+        frame = frame.reformat(format=pixel_format)
     else:
         frame = VideoFrame.from_ndarray(np.round(planes).astype(np.uint8), format="yuv444p")
     file = io.BytesIO()

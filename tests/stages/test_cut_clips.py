@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from shardprep.core.blob import read_blob
-from shardprep.core.frames import AllFrames, FramesWanted
+from shardprep.core.frames import AllFrames, FramesWanted, Times
 from shardprep.core.outcome import Dropped, Failed, Kept, Split
 from shardprep.core.plan import Available, check_pass
 from shardprep.core.sample import Sample
@@ -20,6 +23,8 @@ from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.detect_scenes import DetectScenes
 from shardprep.stages.probe_media import MEDIA_COLUMNS, ProbeMedia
 from shardprep.testing import videos
+from tests.media.test_deinterlace import combing, woven
+from tests.media.test_tonemap import hdr_video
 from tests.running import run_stage, run_stages, sample_of
 
 RECORD = {"source": {"path": "a.mp4"}, "meta": {"licence": "x"}, "caption": {"text": "hello"}, "scores": {"flow": 1.0}}
@@ -137,6 +142,29 @@ def test_settings_reach_the_encoder() -> None:
     assert clip.get("media.num_audio_streams") == 1
     sizes = [clips_of(cut(sample, crf=crf))[0].get("media.bytes") for crf in (10, 40)]
     assert sizes[0] > 2 * sizes[1]
+
+
+def test_key_frames_come_as_often_as_set() -> None:
+    sample = sample_of(videos.moving(60, seconds=6))
+    for settings, most in (({}, 1.0), ({"gop_seconds": 0.25}, 0.25), ({"gop_seconds": 100.0}, 6.0)):
+        blob = clips_of(cut(sample, **settings))[0].members["video"].blob
+        with av.open(blob.open()) as container:
+            keys = [frame.time for frame in container.decode(video=0) if frame.key_frame]
+        gaps = [after - before for before, after in pairwise([*keys, 6.0])]
+        assert max(gaps) == pytest.approx(most, abs=1e-3)
+
+
+def test_interlaced_and_hdr_sources_become_what_is_set() -> None:
+    fields = sample_of(woven(8))
+    assert fields.members
+    shown = {how: clips_of(cut(fields, deinterlace=how))[0] for how in ("auto", "never")}
+    assert not any(clip.get("media.interlaced") for clip in shown.values())
+    images = {
+        how: decode_frames(clip.members["video"].blob, [FramesWanted(Times((0.1,)))]).frames[0].images[0] for how, clip in shown.items()
+    }
+    assert combing(images["never"][..., 0]) > 20 > 5 > combing(images["auto"][..., 0])
+    hdr = sample_of(hdr_video("smpte2084", np.linspace(0, 1, 8)))
+    assert [clips_of(cut(hdr, tonemap=how))[0].get("media.hdr") for how in ("bt2390", "none")] == [False, True]
 
 
 def test_threads_of_the_worker_are_the_encoders() -> None:
