@@ -61,11 +61,6 @@ def check_order(order: str, types: ColumnTypes) -> None:
         _check(connection, f"order {order!r}", _text_of(connection, part["expression"]), paths, types, is_condition=False)
 
 
-def double_quoted(expression: str, name: str) -> str:
-    """Return a hint where an unknown column stands in double quotes, as text does in other languages."""
-    return f"; text stands in single quotes: '{name}' (double quotes name a column)" if f'"{name}"' in expression else ""
-
-
 def _check(
     connection: duckdb.DuckDBPyConnection,
     what: str,

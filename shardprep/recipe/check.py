@@ -142,11 +142,13 @@ def _columns(recipe: Recipe) -> Iterator[Problem]:
 
 
 def _stage(step: str, stage: Stage, there: Available, path: Path) -> Iterator[Problem]:
+    columns = columns_of(declared_reads(stage))
     try:
         check_pass(step, [stage], there)
-        stage.check_columns(there.types_of(columns_of(declared_reads(stage))))
+        stage.check_columns(there.types_of(columns))
     except RecipeError as error:
-        yield path, _of_step(step, error)
+        hints = (_quoted(str(text), column) for text in vars(stage).values() for column in columns if not there.has(column))
+        yield path, _of_step(step, error) + next(filter(None, hints), "")
     role = stage.frames.role if stage.frames else "video"
     if not there.has(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, which is not there"
@@ -169,6 +171,12 @@ def _of_step(step: str, error: RecipeError) -> str:
     return text if text.startswith(f"step {step}") else f"step {step}: {text}"
 
 
+def _quoted(text: str, column: Column) -> str:
+    """Return a hint where an unknown column stands in double quotes, as text does in other languages."""
+    name = column.path[-1]
+    return f"; text stands in single quotes: '{name}' (double quotes name a column)" if f'"{name}"' in text else ""
+
+
 def _column(name: str) -> Read:
     """Return what a setting that can only hold columns means."""
     read = parse_read(name)
@@ -176,14 +184,12 @@ def _column(name: str) -> Read:
 
 
 def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> None:
-    from shardprep.expressions.condition import double_quoted
-
     for read in dict.fromkeys(wanted):
         if isinstance(read, Column) and read.folded == _KEY:
             continue
         if not there.has(read):
             shown = read.path[-1] if isinstance(read, Column) and len(read.path) == 1 else str(read)
-            hint = double_quoted(text, shown) or nearest(shown, there.names, "; there is")
+            hint = (isinstance(read, Column) and _quoted(text, read)) or nearest(shown, there.names, "; there is")
             raise RecipeError(f"reads {shown}, which no earlier step writes{hint}")
 
 

@@ -17,6 +17,7 @@ from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import check_recipe, steps_until
 from shardprep.recipe.model import Gather, Pass, Recipe, Step
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.drop_where import DropWhere
 from shardprep.stages.embed_t5 import EmbedT5
 
 
@@ -63,7 +64,7 @@ def test_what_was_written_upstream_can_be_read() -> None:
         recipe(
             one("a", reads=["video", "source.path", "meta.anything", "caption.text"], writes=["scores.a", "latent"]),
             one("b", reads=["scores.a", "scores.*", "latent"], writes=["scores.b"]),
-            Gather(name="g", does=Select(where="scores.a > scores.b", sort="key")),
+            Gather(name="g", does=Select(where="scores.a > Scores['B'] AND len(struct_keys(scores)) > 1", sort="KEY, source.bytes")),
             one("c", reads=["scores.b"], writes=["caption.text"]),
             Gather(name="p", does=Pack(roles=("latent",), bucket_by=("scores.a",))),
             one("d", reads=["scores.a"], writes=["scores.b"], from_="a"),
@@ -75,6 +76,21 @@ def test_what_was_written_upstream_can_be_read() -> None:
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
+        (
+            (Gather(name="g", does=Select(where='source.name = "CC0"')),),
+            "step g reads CC0, which no earlier step writes; text stands in single quotes: 'CC0'",
+        ),
+        ((Pass(name="a", stages=(DropWhere(expression='meta.license = "CC0"'),)),), "text stands in single quotes: 'CC0'"),
+        ((Gather(name="g", does=Select(where="source.bytes < '10 MB'")),), "step g: expression \"source.bytes < '10 MB'\": "),
+        (
+            (Pass(name="a", stages=(DropWhere(expression="source.name = 3"),)),),
+            "step a: expression 'source.name = 3': takes text for a number",
+        ),
+        ((Gather(name="g", does=Select(sort="source.name * 2", limit=3)),), "step g: order 'source.name * 2': "),
+        (
+            (Gather(name="g", does=Select(where="Source.Nam = 'x'")),),
+            "step g reads Source.Nam, which no earlier step writes; there is source.name",
+        ),
         (
             (one("a", reads=["scores.a"], writes=["scores.a"]),),
             "recipe lab: step a: score_any reads scores.a, which no earlier stage writes",
