@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from shardprep.core.fingerprint import settings_of
 from shardprep.core.plan import Available, check_order, check_pass, declared_reads, nearest
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
 from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
@@ -52,6 +53,7 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
     names = [step.name for step in recipe.steps]
     if until is not None and until not in names:
         yield ("steps",), f"there is no step {until!r} to stop after; {hint(until, names)}"
+    yield from _settings(recipe)
     if is_whole:
         yield from _machine(recipe, until)
         if not structural:
@@ -106,6 +108,16 @@ def _order(recipe: Recipe) -> Iterator[Problem]:
 def _named(stage: Stage, error: RecipeError) -> str:
     name = stage_name(stage)
     return str(error) if str(error).startswith(f"{name}:") else f"{name}: {error}"
+
+
+def _settings(recipe: Recipe) -> Iterator[Problem]:
+    """Yield the settings of stages that have no canonical form, by which a change of them would be noticed."""
+    for index, step in enumerate(recipe.steps):
+        for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
+            try:
+                settings_of(stage)
+            except RecipeError as error:
+                yield ("steps", index, step.name, place), f"step {step.name}: {error}"
 
 
 def _machine(recipe: Recipe, until: str | None) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ import pytest
 
 from shardprep.errors import RecipeError
 from shardprep.expressions.functions import ALLOWED_FUNCTIONS
-from shardprep.expressions.query import Query, evaluate
+from shardprep.expressions.query import Query, evaluate, run_query
 from shardprep.expressions.tables import arrow_table, resolve
 
 CLOCKS_AND_MACHINES = """
@@ -136,7 +136,9 @@ def test_a_verdict_hangs_on_its_own_record(expression: str) -> None:
 def test_a_table_gives_what_its_records_give() -> None:
     records = [{"meta": {"n": n, "s": {"a": n}}, "scores": {"x": n / 2}} for n in (1.0, 2.5, None, 3.0) if n is not None]
     for expression in ("meta.n::VARCHAR = '3'", "meta.s::VARCHAR = '{''a'': 3}'", "scores.x > 0.7", "meta.n > 2 AND scores.x < 1.4"):
-        assert Query(expression).filter(arrow_table(records)) == evaluate(expression, records), expression
+        verdicts = evaluate(expression, records)
+        assert Query(expression).filter(arrow_table(records)) == verdicts, expression
+        assert run_query(arrow_table(records), where=expression).num_rows == verdicts.count(True), expression
 
 
 def test_a_name_that_may_mean_two_columns_is_refused() -> None:

@@ -125,3 +125,14 @@ def test_what_has_no_canonical_form_is_refused_by_stage_and_name(value: Any, kin
         check_recipe(recipe(ScoreRich(anything=value)))
     with pytest.raises(RecipeError, match=rf"score_rich\.anything.* is a {kind}; a setting is text, a number"):
         settings_of(ScoreRich(anything=value))
+
+
+def test_a_default_without_a_canonical_form_is_refused_too() -> None:
+    with pytest.raises(RecipeError, match=r"step a: score_hidden\.names is a set; a setting is text, a number"):
+        check_recipe(recipe(ScoreHidden()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreHidden(Stage):
+    names: set[str] = field(default_factory=set)
+    accepts = ()
