@@ -83,7 +83,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
 def _num_copied_captions(recipe: Recipe, entries: Sequence[SourceEntry]) -> int:
     """Return how many sources have a caption that every clip of theirs will carry."""
     stages = [stage for step in recipe.steps if isinstance(step, Pass) for stage in step.stages]
-    if not any(stage.splits and "caption" in getattr(stage, "keeps", ()) for stage in stages):
+    if not any(stage.splits and stage.keeps is not None and "caption" in stage.keeps for stage in stages):
         return 0
     return sum(entry.problem is None and bool(entry.captions or entry.columns.get("caption")) for entry in entries)
 
