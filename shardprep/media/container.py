@@ -37,9 +37,11 @@ class DecodeError(ShardprepError):
 def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `blob` and yield its container and first video stream (cover pictures do not count), ready to decode.
 
-    Raises DecodeError: `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`.
+    Raises DecodeError: `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`, `animated-webp`.
     """
     with open_container(blob, max_pixels=max_pixels) as container:
+        if container.format.name == "webp_pipe":
+            _refuse_animated_webp(blob)
         stream = _video_stream(container)
         _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
         stream.thread_type = "AUTO"
@@ -69,6 +71,14 @@ def _open(file: object, max_pixels: int) -> InputContainer:
         return av.open(file, mode="r", metadata_errors="replace", buffer_size=_READ_BYTES, options=options)
     except av.error.FFmpegError as error:
         raise DecodeError("not-a-video", f"no container that ffmpeg can read, or one cut short: {error.strerror}") from error
+
+
+def _refuse_animated_webp(blob: Blob) -> None:
+    # RFC 9649, 2.7: a VP8X chunk whose flags say animation.
+    with blob.open() as file:
+        head = file.read(21)
+    if head[12:16] == b"VP8X" and head[20] & 0x02:
+        raise DecodeError("animated-webp", "ffmpeg cannot decode an animated WebP; make an mp4 or a GIF of it first")
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

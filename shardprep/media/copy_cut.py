@@ -132,7 +132,11 @@ class _CopiedClip:
         self._stack = stack
         self._file = stack.enter_context(ScratchFile())
         self._container = stack.enter_context(muxing(self._file, "mp4" if is_mp4 else "matroska"))
-        self._stream = self._container.add_stream_from_template(stream, opaque=True)
+        try:
+            self._stream = self._container.add_stream_from_template(stream, opaque=True)
+        except ValueError as error:
+            words = f"{timeline.codec} as it is goes into neither mp4 nor Matroska; use mode: exact"
+            raise DecodeError("no-container", words) from error
         if timeline.orientation != UPRIGHT:
             self._stream.set_display_matrix(timeline.orientation.matrix)
         if stream.sample_aspect_ratio:

@@ -82,6 +82,16 @@ def test_sound_fits_the_clip() -> None:
     assert probe(clip.blob).num_audio_streams == 1
 
 
+@pytest.mark.parametrize(("container", "codec"), [("gif", "gif"), ("asf", "wmv2"), ("flv", "flv")])
+def test_codecs_that_no_container_takes_say_so(container: str, codec: str) -> None:
+    pixel_format = "rgb8" if codec == "gif" else "yuv420p"
+    images = videos.draw([videos.Shot(seconds=0.5)], height=48, width=64, fps=25)
+    data = videos.encode(images, fps=25, container=container, codec=codec, pixel_format=pixel_format)
+    with pytest.raises(DecodeError, match="mode: exact") as error:
+        cut_copy(BytesBlob(data), [[(0, 1)]])
+    assert error.value.reason == "no-container"
+
+
 def test_an_avi_cannot_be_copied_exactly() -> None:
     with pytest.raises(DecodeError, match="mode: exact"):
         cut_copy(BytesBlob(videos.numbered(24, container="avi")), [[(0, 1)]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import cv2
@@ -130,6 +131,16 @@ def test_an_image_is_one_frame_at_zero(suffix: str) -> None:
     assert frames.seconds == (0.0, 0.0)
     assert frames.images.shape == (2, 33, 47, 3)
     assert np.abs(frames.images[0, 16, 20].astype(int) - (30, 200, 10)).max() <= 2
+
+
+def test_an_animated_webp_says_that_it_cannot_be_decoded() -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    file = io.BytesIO()
+    images = [pillow.fromarray(np.full((32, 48, 3), 60 * k, np.uint8)) for k in range(4)]
+    images[0].save(file, "webp", save_all=True, append_images=images[1:], duration=100)
+    with pytest.raises(DecodeError, match="mp4 or a GIF") as error:
+        decode_frames(BytesBlob(file.getvalue()), [FramesWanted(Times((0.0,)))])
+    assert error.value.reason == "animated-webp"
 
 
 def test_a_stride_that_does_not_fit_gives_no_frames() -> None:
