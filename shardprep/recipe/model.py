@@ -49,7 +49,7 @@ class RunSettings:
     decoder: Literal["pyav", "decord"] = "pyav"
     """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently. Gray frames always come from PyAV."""
     on_corrupt: Literal["fail", "keep"] = "fail"
-    """What becomes of a video that breaks in the middle: failed, or kept as far as it decodes."""
+    """What becomes of a video that breaks in the middle or ends before its container says: failed, or kept as far as it decodes."""
     workers: int | Literal["auto"] = "auto"
     """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
     memory: str = "2GiB"
