@@ -9,7 +9,7 @@ from typing import Any
 import typer
 import typer.core
 
-from shardprep.cli import describing, doctor, looking, running
+from shardprep.cli import describing, doctor, looking, running, starting
 from shardprep.cli.discreet import discreet
 from shardprep.errors import OutputInUse, RecipeError, ShardprepError, Stopped
 
@@ -57,12 +57,24 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _root(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere on the line.")) -> None:
+def _say_version(asked: bool) -> None:
+    if asked:
+        from shardprep import __version__
+
+        print(f"shardprep {__version__}")
+        raise typer.Exit
+
+
+@app.callback(context_settings={"help_option_names": ["-h", "--help"]})
+def _root(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error; may stand anywhere on the line."),
+    version: bool = typer.Option(False, "--version", callback=_say_version, is_eager=True, help="Say the version and end."),
+) -> None:
     """Turn raw videos into training-ready WebDataset shards."""
 
 
 for command in (
+    starting.init,
     *(running.run, running.plan, running.status, running.retry),
     *(looking.table, looking.select, looking.show, looking.shards, looking.verify),
     *(describing.stages, describing.schema, doctor.doctor),

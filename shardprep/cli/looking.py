@@ -92,7 +92,7 @@ def select(
 
 
 def show(
-    key: Annotated[str, typer.Argument(metavar="KEY", help="A key, or the beginning of one.")],
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A key, the beginning of one, or the name of a source file.")],
     output: Annotated[str, typer.Option("--output", help="The output of the run, or one of its sets.")] = "out",
 ) -> None:
     """Show what became of a sample in every step: its fates, reasons, columns and members."""
@@ -103,7 +103,10 @@ def show(
         found = True
         print(line)
     if not found:
-        raise ShardError(f"no set under {output} has a key that begins with {key!r}; `shardprep table SET --columns key` lists the keys")
+        raise ShardError(
+            f"no set under {output} has a key that begins with {key!r}, or a source of that name; "
+            "`shardprep table SET --columns key` lists the keys"
+        )
 
 
 class Pattern(StrEnum):

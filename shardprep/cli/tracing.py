@@ -13,8 +13,38 @@ if TYPE_CHECKING:
     from shardprep.shards.set import Committed, ShardSet
 
 
-def trace(output: str, key: str) -> Iterator[str]:
-    """Yield lines about every row whose key begins with `key`, set by set in the order in which the sets build on each other."""
+def trace(output: str, name: str) -> Iterator[str]:
+    """Yield lines about a sample, set by set in the order in which the sets build on each other.
+
+    `name` is the beginning of its key, or the name or path of the file that it came from.
+    """
+    yield from _trace(output, (name, *keys_of_file(output, name)))
+
+
+def keys_of_file(output: str, name: str) -> list[str]:
+    """Return the keys of the samples that came from a file: by its name, its path, or the end of its path."""
+    from shardprep.driver.verify import sets_below
+    from shardprep.shards.join import open_view
+    from shardprep.shards.set import ShardSet
+    from shardprep.shards.store import Store
+    from shardprep.sources.keys import source_key
+
+    found = []
+    for url in sets_below(output):
+        info = ShardSet.open(Store(url)).info
+        if info.parents:
+            continue
+        for row in open_view(url, partial=True).table(["source"]).to_pylist():
+            source = row.get("source") or {}
+            path = str(source.get("path"))
+            if name in (source.get("name"), path) or path.endswith(f"/{name}"):
+                found.append(row["key"])
+    # One that could not be read has no record; its key begins like any of this name.
+    slug = source_key(name).rpartition("-")[0]
+    return found if found or "." not in name else [f"{slug}-"]
+
+
+def _trace(output: str, beginnings: tuple[str, ...]) -> Iterator[str]:
     from shardprep.driver.verify import sets_below
     from shardprep.errors import IncompleteSet
     from shardprep.packed.sets import counting_ledgers
@@ -22,7 +52,7 @@ def trace(output: str, key: str) -> Iterator[str]:
     found, torn = False, []
     for url in sets_below(output):
         try:
-            for line in _in_set(*counting_ledgers(url), key):
+            for line in _in_set(*counting_ledgers(url), beginnings):
                 found = True
                 yield line
         except IncompleteSet as error:
@@ -30,22 +60,22 @@ def trace(output: str, key: str) -> Iterator[str]:
     yield from torn if found else ()
 
 
-def _in_set(found: ShardSet, shards: Mapping[str, Committed], key: str) -> Iterator[str]:
+def _in_set(found: ShardSet, shards: Mapping[str, Committed], beginnings: tuple[str, ...]) -> Iterator[str]:
     from shardprep.shards.ledger import read_table
 
     for shard, committed in sorted(shards.items()):
         keys = read_table(found.store.blob(committed.ledger), committed.ledger, ["key"]).column("key").to_pylist()
-        if any(known.startswith(key) for known in keys):
-            yield from _in_ledger(found.info.step, shard, found.ledger(committed.ledger), key)
+        if any(known.startswith(beginnings) for known in keys):
+            yield from _in_ledger(found.info.step, shard, found.ledger(committed.ledger), beginnings)
 
 
-def _in_ledger(step: str, shard: str, ledger: Ledger, key: str) -> Iterator[str]:
+def _in_ledger(step: str, shard: str, ledger: Ledger, beginnings: tuple[str, ...]) -> Iterator[str]:
     for row in ledger.inputs:
-        if row.key.startswith(key):
+        if row.key.startswith(beginnings):
             into = f" into {', '.join(row.into)}" if row.into and row.into != (row.key,) else ""
             yield f"{step} {shard}: {row.key} {_fate(row)}{into}"
     for output in ledger.outputs:
-        if output.key.startswith(key):
+        if output.key.startswith(beginnings):
             if output.parent != output.key:
                 yield f"{step} {shard}: {output.key} {_fate(output)}, from {output.parent}"
             for column, value in flatten(output.record):

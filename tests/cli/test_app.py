@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import shardprep
 from shardprep.cli.app import app, exit_code
 from shardprep.errors import MissingExtra, RecipeError, RunFailed, ShardprepError, Stopped, StoreError
 
-COMMANDS = "run plan status retry table select verify show stages schema models doctor".split()
+COMMANDS = "init run plan status retry table select verify show stages schema models doctor".split()
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:
@@ -68,3 +69,14 @@ def test_what_is_no_set_is_said(command: list[str], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [*command, str(tmp_path)])
     assert result.exit_code == 1
     assert "set.json" in result.stderr
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["models", "tiny"]])
+def test_help_has_a_short_name(command: list[str]) -> None:
+    assert CliRunner().invoke(app, [*command, "-h"]).output == CliRunner().invoke(app, [*command, "--help"]).output
+    assert CliRunner().invoke(app, [*command, "-h"]).exit_code == 0
+
+
+def test_the_version_is_said() -> None:
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"shardprep {shardprep.__version__}\n")

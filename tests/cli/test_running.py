@@ -95,6 +95,19 @@ def test_show_follows_a_key_through_the_steps(done: Path) -> None:
     assert (result.exit_code, "no set under out has a key that begins with 'v9'" in result.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("name", ["v5.mp4", "sub/v5.mp4"])
+def test_show_finds_a_sample_by_the_name_of_its_file(folder: Path, name: str) -> None:
+    (folder / "videos" / "sub").mkdir()
+    (folder / "videos" / "v5.mp4").rename(folder / "videos" / "sub" / "v5.mp4")
+    assert shardprep("run", "r.yaml").exit_code == 0
+    said = shardprep("show", name)
+    assert said.exit_code == 0, said.stderr
+    assert "dropped by drop_where" in said.stdout
+    assert {line.split()[2][:3] for line in said.stdout.splitlines() if not line.startswith(" ")} == {"v5-"}
+    missing = shardprep("show", "v7.mp4")
+    assert (missing.exit_code, "or a source of that name" in missing.stderr) == (1, True)
+
+
 def test_table_shows_columns_and_fates(done: Path) -> None:
     rows = shardprep("table", "out/good", "--columns", "source.name,source.bytes", "--sort", "source.bytes DESC", "--format", "csv").stdout
     assert rows.splitlines() == ['"source.name","source.bytes"', '"v4.mp4",400', '"v3.mp4",300', '"v2.mp4",200']
