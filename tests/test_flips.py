@@ -15,8 +15,9 @@ from shardprep.driver.run import run
 from shardprep.driver.verify import verify
 from shardprep.errors import ShardprepError
 from shardprep.gather.settings import Pack, Select
+from shardprep.packed.sets import fates_table
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
-from shardprep.shards.join import fates_table, open_view
+from shardprep.shards.join import open_view
 from shardprep.sources.spec import SourceSpec
 from tests.driver.outputs import make_sources
 from tests.driver.stages import Halve, Number

@@ -19,10 +19,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shardprep"
 HEAVY = ("torch", "ray", "webdataset", "transformers", "diffusers", "open_clip")
-ROOMS = (
-    "errors.py api.py core media models expressions shards stages sources packed runtime gather executors loader recipe driver"
-    " interop report testing cli __init__.py"
-).split()
+ROOMS = sorted(
+    path.name
+    for path in PACKAGE.iterdir()
+    if (path.is_dir() and (path / "__init__.py").exists()) or (path.suffix == ".py" and path.name != "__main__.py")
+)
 TOP_LEVEL = (
     "CHANGELOG.md CONTRIBUTING.md LICENSE Makefile NOTICE README.md constraints.txt docs examples pyproject.toml recipes shardprep tests"
 ).split()
@@ -187,7 +188,8 @@ def test_suppressions_have_a_code_and_a_reason() -> None:
 
 
 def test_the_top_level_holds_only_what_is_agreed() -> None:
-    made = {"build", "dist"}
+    # PKG-INFO is what an sdist has besides.
+    made = {"build", "dist", "PKG-INFO"}
     assert {p.name for p in ROOT.iterdir() if not p.name.startswith(".")} - made == set(TOP_LEVEL)
 
 
@@ -264,3 +266,14 @@ def test_opencv_is_the_headless_one() -> None:
     strangers = {"opencv-python", "opencv-contrib-python"}
     assert not strangers & pins().keys()
     assert not strangers & {canonicalize_name(d.metadata["Name"]) for d in importlib.metadata.distributions()}
+
+
+def test_contributing_names_the_floors_in_their_order() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    floors = [set(re.findall(r"\w+", layer)) for layer in reversed(settings["layers"])]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    said = text.partition("`[tool.importlinter]`): ")[2].partition(". A new package")[0]
+    assert [set(re.findall(r"\w+", floor.replace(" and ", " "))) for floor in said.replace("\n", " ").split(",")] == floors
+    assert set().union(*floors) | {"__init__"} == {room.removesuffix(".py") for room in ROOMS}, (
+        "every room has its floor, every floor a room"
+    )
