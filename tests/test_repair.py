@@ -13,7 +13,7 @@ from shardprep.driver.verify import verify
 from shardprep.errors import ShardError
 from shardprep.shards.join import open_view
 from tests.driver.made import Made
-from tests.driver.outputs import files, footer, ledgers, shard_digests
+from tests.driver.outputs import current_packing, files, footer, ledgers, shard_digests
 
 
 class Telling(Silent):
@@ -55,6 +55,28 @@ def test_a_flipped_byte_is_mended_and_nothing_else_is_made(made: Made, step: str
     assert shard_digests(made.output) == shards
     lost = {name for name in before if name not in files(made.output)}
     assert lost <= {f"{step}/{ledgers_name}" for ledgers_name in [Path(name).name for name in before if name.startswith(f"{step}/000001-")]}
+    run(made.recipe(), RunOptions(repair=True), again := Telling())
+    assert again.lines == []
+
+
+@pytest.mark.parametrize("pattern", ["b000-000001.tar", "ledgers/b000-000001-*.parquet", "index.parquet"])
+def test_a_flipped_byte_of_a_packing_is_mended_and_nothing_else_is_made(made: Made, pattern: str) -> None:
+    before = files(made.output / "train")
+    (path,) = current_packing(made.output / "train").glob(pattern)
+    flip(path, 700 if path.suffix == ".tar" else path.stat().st_size // 2)
+    (problem, *_) = verify(str(made.output))
+    assert "Run the recipe again with --repair" in str(problem)
+    run(made.recipe())
+    assert list(verify(str(made.output))), "without --repair a run looks at names"
+    reporter = Telling()
+    summary = run(made.recipe(), RunOptions(repair=True), reporter)
+    assert reporter.lines[0].startswith("damaged, made again: ")
+    assert {one.name: one.shards_made for one in summary.steps if one.shards_made} == ({} if "index" in pattern else {"train": 1})
+    assert [str(problem) for problem in verify(str(made.output))] == []
+    after = files(made.output / "train")
+    assert {name: digest for name, (digest, _) in after.items()} == {name: digest for name, (digest, _) in before.items()}
+    written = {Path(name).name.partition("-")[2][:6] or Path(name).name for name in after if after[name] != before[name]}
+    assert written <= {"000001", "index.parquet", "manifest.json"}
     run(made.recipe(), RunOptions(repair=True), again := Telling())
     assert again.lines == []
 

@@ -20,6 +20,7 @@ from shardprep.packed.making import make_manifest
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE, ROWS_SUFFIX, packing_name
 from shardprep.packed.packing import Packing, current_packing, whole_packing
 from shardprep.packed.pointer import has_card, point, pointer_to, read_pointer
+from shardprep.packed.repair import remove_damaged
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
 from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
@@ -51,6 +52,7 @@ class PackStep:
         self._buckets: Mapping[str, Any] = {}
         self._failed: Committed | None = None
         self._first_failed = ""
+        self._finished: Packing | None = None
 
     @property
     def url(self) -> str:
@@ -100,6 +102,16 @@ class PackStep:
             return False
         self._point(packing)
         return True
+
+    def repair(self) -> list[str]:
+        """Take away what is damaged in the packing that is there; return what is wrong with it. Every byte of it is read."""
+        if self.fingerprint is None:
+            return []
+        try:
+            return remove_damaged(whole_packing(self._store))
+        except ShardError:
+            # Torn, or a document is damaged: that is made again anyway.
+            return []
 
     def outline_tasks(self) -> list[OutlineTask]:
         """Return the input shards to outline: what `start` plans with."""
@@ -154,21 +166,26 @@ class PackStep:
         self._point(whole_packing(self._store))
 
     def finished(self) -> Packing:
-        """Return the finished packing; remove what only its making needed."""
+        """Return the packing that this step has made, or found to be there."""
+        return self._finished or whole_packing(self._store)
+
+    def tidy(self) -> None:
+        """Remove what only the making of the packing needed, and temporaries of dead writers."""
         ledgers = self._store.at(LEDGERS)
         for name in ledgers.names():
             if name.endswith(ROWS_SUFFIX):
                 ledgers.remove(name)
         for store in (self._step, self._store, ledgers):
             store.clean_temporaries()
-        return whole_packing(self._store)
 
     def _point(self, packing: Packing) -> None:
+        # Before it counts: of the packing that counts `verify` knows every file.
+        self.tidy()
         write_info(self._step, self._info)
         point(self._step, pointer_to(packing.store, packing.manifest))
         try:
             # In this order: `clean` withdraws a manifest before it looks at the pointer.
-            whole_packing(self._store)
+            self._finished = whole_packing(self._store)
         except ShardError as error:
             raise Unavailable(f"{self._store.url}: somebody cleaned this output at the same moment. Run the recipe again") from error
 

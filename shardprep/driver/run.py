@@ -170,18 +170,28 @@ class _Run:
         packing = PackStep(self.recipe, name, pack, parent)
         started = time.monotonic()
         tally = _Tally()
-        if not packing.is_done():
+        if self.options.repair:
             self.lease.take()
-        if not packing.is_done() and not packing.adopt():
-            tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
-            self.reporter.step_started(name, len(tasks), None)
-            self._budget(name, packing.url, sum(parent.num_samples().values())).check_plan(packing.counts(), packing.first_failed())
-            for packed in self.executor.run(tasks, pack_shard):
-                self._count(tally, name, packed)
-            _raise_failures(name, tally.failures)
-            packing.finish()
+            self._tell_damage(packing.repair())
+        if packing.is_done():
+            packing.tidy()
+        else:
+            self.lease.take()
+            # It may be whole and not count: packed earlier, or by another run meanwhile.
+            if not packing.adopt():
+                self._pack_shards(packing, parent, tally)
         made = packing.finished()
         self._done(name, "pack", made.ledgers(), made.manifest.committed(), packing.url, tally, started, ())
+
+    def _pack_shards(self, packing: PackStep, parent: StepState, tally: _Tally) -> None:
+        name = packing.name
+        tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
+        self.reporter.step_started(name, len(tasks), None)
+        self._budget(name, packing.url, sum(parent.num_samples().values())).check_plan(packing.counts(), packing.first_failed())
+        for packed in self.executor.run(tasks, pack_shard):
+            self._count(tally, name, packed)
+        _raise_failures(name, tally.failures)
+        packing.finish()
 
     def _answers(self, name: str, tasks: Sequence[T], function: Callable[[T], R]) -> Iterator[R]:
         """Yield what comes of the tasks of a step; RunFailed at the end where one could not be done."""
@@ -210,8 +220,11 @@ class _Run:
 
     def _repair(self, state: StepState) -> None:
         if self.options.repair:
-            for line in mark_damaged(state):
-                self.reporter.message(f"damaged, made again: {line}")
+            self._tell_damage(mark_damaged(state))
+
+    def _tell_damage(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self.reporter.message(f"damaged, made again: {line}")
 
     def _task(self, state: StepState, shard: str) -> ShardTask:
         todo = state.todo[shard]

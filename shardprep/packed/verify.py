@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardprep.core.tensors import read_header
-from shardprep.errors import ShardError, ShardprepError
+from shardprep.errors import REPAIR, ShardError, ShardprepError
 from shardprep.packed.index import Contents, index_groups, read_contents, read_failed
 from shardprep.packed.manifest import Manifest, PackedTar, dataset_digest
 from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, is_packing_name
@@ -22,8 +22,6 @@ from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, sha256_of, verify_ledger
 
 _AGAIN = "Run the recipe again"
-_REMEDY = "Delete that file and run the recipe again"
-_MANIFEST_REMEDY = "Delete that manifest and run the recipe again"
 _REMOVE = "Remove it"
 
 
@@ -88,16 +86,14 @@ def _verify_packing(packing: Packing) -> Iterator[Problem]:
     yield from _unlisted(store, manifest)
     whole: list[Contents] = []
     for tar in manifest.shards:
-        problems, contents = _verify_tar(store, tar)
+        problems, contents = verify_tar(store, tar)
         yield from problems
         if contents is not None:
             whole.append(contents)
-            if contents.tar != tar:
-                yield Problem(f"{store.url}/{tar.name}", "manifest and ledger disagree about it", _MANIFEST_REMEDY)
-    yield from _verify_failed(store, manifest)
+    yield from verify_failed(store, manifest)
     if len(whole) == len(manifest.shards):
-        yield from _totals(packing, whole)
-        yield from _verify_index(store, manifest, whole)
+        yield from verify_totals(packing, whole)
+        yield from verify_index(store, manifest, whole)
 
 
 def _unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
@@ -107,8 +103,8 @@ def _unlisted(store: Store, manifest: Manifest) -> Iterator[Problem]:
             yield Problem(f"{store.url}/{file.name}", "nothing in the manifest needs this file", _REMOVE)
 
 
-def _verify_tar(store: Store, tar: PackedTar) -> tuple[list[Problem], Contents | None]:
-    """Return what is wrong with one shard, and what its ledger says where that can be read."""
+def verify_tar(store: Store, tar: PackedTar) -> tuple[list[Problem], Contents | None]:
+    """Return what is wrong with one shard, and what its ledger says where that can be read; every byte is read."""
     where = f"{store.url}/{tar.name}"
     ledgers = store.at(LEDGERS)
     problems: list[Problem] = []
@@ -117,14 +113,16 @@ def _verify_tar(store: Store, tar: PackedTar) -> tuple[list[Problem], Contents |
         contents = read_contents(ledgers, tar.ledger)
         ledger = read_ledger(ledgers.blob(tar.ledger), f"{ledgers.url}/{tar.ledger}")
         problems += verify_ledger(store, ledger, where, tar.ledger)
+        if contents.tar != tar:
+            problems.append(Problem(where, "manifest and ledger disagree about it", REPAIR))
         if not problems:
             problems += _tensors(store, ledger, where)
     except ShardprepError as error:
-        problems.append(Problem(where, str(error), _REMEDY))
+        problems.append(Problem(where, str(error), REPAIR))
     return problems, contents
 
 
-def _verify_failed(store: Store, manifest: Manifest) -> Iterator[Problem]:
+def verify_failed(store: Store, manifest: Manifest) -> Iterator[Problem]:
     """The ledger of the samples that could not be packed."""
     if manifest.failed is None:
         return
@@ -132,11 +130,11 @@ def _verify_failed(store: Store, manifest: Manifest) -> Iterator[Problem]:
     where = f"{ledgers.url}/{manifest.failed.ledger}"
     try:
         if read_failed(ledgers, manifest.failed.ledger) != manifest.failed:
-            yield Problem(where, "manifest and ledger disagree about it", _MANIFEST_REMEDY)
+            yield Problem(where, "manifest and ledger disagree about it", REPAIR)
         ledger = read_ledger(ledgers.blob(manifest.failed.ledger), where)
         yield from verify_ledger(store, ledger, where, manifest.failed.ledger)
     except ShardprepError as error:
-        yield Problem(where, str(error), _REMEDY)
+        yield Problem(where, str(error), REPAIR)
 
 
 def _tensors(store: Store, ledger: Ledger, where: str) -> Iterator[Problem]:
@@ -152,10 +150,10 @@ def _tensors(store: Store, ledger: Ledger, where: str) -> Iterator[Problem]:
                     place = {"offset": member.offset + tensor.start, "num_bytes": tensor.end - tensor.start}
                     found.append(PlacedTensor(name=f"{role}/{name}", dtype=tensor.dtype, shape=tensor.shape, **place))
         if tuple(found) != row.tensors:
-            yield Problem(where, f"the tensors of {row.key} are not those that its ledger lists", _REMEDY)
+            yield Problem(where, f"the tensors of {row.key} are not those that its ledger lists", REPAIR)
 
 
-def _totals(packing: Packing, shards: list[Contents]) -> Iterator[Problem]:
+def verify_totals(packing: Packing, shards: list[Contents]) -> Iterator[Problem]:
     """What the manifest says of the whole is the sum of what the ledgers say."""
     store, manifest = packing.store, packing.manifest
     facts = {
@@ -167,22 +165,22 @@ def _totals(packing: Packing, shards: list[Contents]) -> Iterator[Problem]:
     }
     for name, (said, found) in facts.items():
         if said != found:
-            yield Problem(f"{store.url}/{MANIFEST_FILE}", f"its {name} is {said}, the shards say {found}", _MANIFEST_REMEDY)
+            yield Problem(f"{store.url}/{MANIFEST_FILE}", f"its {name} is {said}, the shards say {found}", REPAIR)
     listed = {tar.shard for tar in manifest.shards} | ({FAILED_SHARD} if manifest.failed else set())
     if set(packing.info.shards) != listed:
-        yield Problem(f"{store.url}/{SET_FILE}", "it lists other shards than the manifest", _REMEDY)
+        yield Problem(f"{store.url}/{SET_FILE}", "it lists other shards than the manifest", REPAIR)
     keys = pa.concat_tables([shard.index.select(["key"]) for shard in shards])["key"] if shards else pa.chunked_array([[]], pa.string())
     if pc.count_distinct(keys).as_py() < len(keys):
-        yield Problem(store.url, "a key occurs twice", _MANIFEST_REMEDY)
+        yield Problem(store.url, "a key occurs twice", REPAIR)
 
 
-def _verify_index(store: Store, manifest: Manifest, shards: list[Contents]) -> Iterator[Problem]:
+def verify_index(store: Store, manifest: Manifest, shards: list[Contents]) -> Iterator[Problem]:
     """The index has a row group per shard with what the shard's ledger says."""
     where = f"{store.url}/{INDEX_FILE}"
     if sha256_of(store.blob(INDEX_FILE)) != manifest.index.sha256:
-        yield Problem(where, "its bytes do not have the sha256 that the manifest says", _REMEDY)
+        yield Problem(where, "its bytes do not have the sha256 that the manifest says", REPAIR)
         return
     expected = (shard.index for shard in shards if len(shard.index))
     groups = index_groups(store)
     if any(found is None or wanted is None or not found.equals(wanted) for found, wanted in zip_longest(groups, expected)):
-        yield Problem(where, "its rows are not those of the ledgers", _REMEDY)
+        yield Problem(where, "its rows are not those of the ledgers", REPAIR)

@@ -35,7 +35,10 @@ def packing_of(output: Path | str, sets: Sequence[ShardSet], settings: Pack) -> 
 def pack(output: Path, sets: Sequence[ShardSet], settings: Pack | None = None) -> list[PackedShard]:
     """Pack and return the shards that were written: none where all were there."""
     packing = packing_of(output, sets, settings or Pack())
-    if packing.is_done() or packing.adopt():
+    if packing.is_done():
+        packing.tidy()
+        return []
+    if packing.adopt():
         return []
     tasks = packing.start([outline_shard(task) for task in packing.outline_tasks()])
     made = [pack_shard(task) for task in tasks]
