@@ -19,18 +19,19 @@ def remove_damaged(packing: Packing) -> list[str]:
     found: dict[str, Problem] = {}
     whole: list[Contents] = []
     for tar in manifest.shards:
-        problems, contents = verify_tar(store, tar)
+        wrong, contents = verify_tar(store, tar)
         if contents is not None:
             whole.append(contents)
-        if problems:
-            found[f"{LEDGERS}/{tar.ledger}"] = problems[0]
+        if wrong:
+            found[f"{LEDGERS}/{tar.ledger}"] = wrong[0]
             if sha256_of(store.blob(tar.name)) != tar.sha256:
-                found[tar.name] = problems[0]
-    if manifest.failed and (problem := next(verify_failed(store, manifest), None)):
-        found[f"{LEDGERS}/{manifest.failed.ledger}"] = problem
+                found[tar.name] = wrong[0]
+    if manifest.failed and (damage := next(verify_failed(store, manifest), None)):
+        found[f"{LEDGERS}/{manifest.failed.ledger}"] = damage
     if not found:
-        found |= {INDEX_FILE: problem for problem in verify_index(store, manifest, whole)}
-        found |= {MANIFEST_FILE: problem for problem in verify_totals(packing, whole)}
+        for name, problems in ((INDEX_FILE, verify_index(store, manifest, whole)), (MANIFEST_FILE, verify_totals(packing, whole))):
+            if problem := next(problems, None):
+                found[name] = problem
     for name in found:
         store.remove(name)
     return list(dict.fromkeys(f"{problem.where}: {problem.what}" for problem in found.values()))
