@@ -25,8 +25,8 @@ _PRESETS: dict[str, int] = {
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
 
-Flow = NDArray[np.float32]
-"""float32 [height, width, 2]: how far each pixel moves to the right and down, in pixels."""
+Flow = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""float32 [height, width] each: how far each pixel moves to the right, and how far down, in pixels."""
 
 # Of the least-squares step: blur, so that gradients and interpolation are true at this scale; side of the window; damping where nothing
 # is to be seen, in squared gray values per pixel.
@@ -73,12 +73,15 @@ def dense_flow(earlier: Image, later: Image, dis: cv2.DISOpticalFlow) -> Flow:
     """
     shift = _shift(earlier, later)
     earlier, later = _overlap(earlier, later, shift)
-    return _refined(earlier, later, dis.calc(earlier, later, None)) + np.asarray(shift, np.float32)
+    found = dis.calc(earlier, later, None)
+    right, down = _refined(earlier, later, (found[..., 0], found[..., 1]))
+    return right + np.float32(shift[0]), down + np.float32(shift[1])
 
 
 def _mean_length(flow: Flow) -> float:
+    right, down = flow
     # Not cv2.magnitude: its last bit depends on where the array lies.
-    return float(np.sqrt(np.square(flow).sum(axis=2)).mean(dtype=np.float64))
+    return float(np.sqrt(right * right + down * down).mean(dtype=np.float64))
 
 
 def _shift(earlier: Image, later: Image) -> tuple[int, int]:
@@ -107,9 +110,9 @@ def _refined(earlier: Image, later: Image, flow: Flow) -> Flow:
     """Return the flow after one step of Lucas and Kanade: the least-squares correction in a window around each pixel, at most a pixel."""
     height, width = earlier.shape
     here, there = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), _BLUR_SIGMA) for image in (earlier, later))
-    right, down = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    column, row = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     # Bilinear is exact in OpenCV's float path; its cubic one knows 32 places between two pixels.
-    moved = cv2.remap(there, right + flow[..., 0], down + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    moved = cv2.remap(there, column + flow[0], row + flow[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     kernel = np.array([[-0.5, 0, 0.5]], np.float32)
     mean, change = (here + moved) / 2, moved - here
     dx, dy = cv2.filter2D(mean, -1, kernel), cv2.filter2D(mean, -1, kernel.T)
@@ -118,5 +121,5 @@ def _refined(earlier: Image, later: Image, flow: Flow) -> Flow:
     )
     xx, yy = xx + _DAMPING, yy + _DAMPING
     determinant = xx * yy - xy * xy
-    step = np.dstack([(xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant])
-    return np.asarray(flow + np.clip(step, -1, 1), dtype=np.float32)
+    right, down = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+    return flow[0] + np.clip(right, -1, 1), flow[1] + np.clip(down, -1, 1)

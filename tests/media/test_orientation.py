@@ -52,9 +52,10 @@ def as_ffmpeg_shows(data: bytes, folder: Path, name: str) -> np.ndarray:
     return np.asarray(Image.open(folder / "shown.png").convert("RGB"))
 
 
+@pytest.mark.parametrize(("codec", "pixel_format"), [("png", "rgb24"), ("libx264", "yuv420p")])
 @pytest.mark.parametrize("orientation", EIGHT)
-def test_a_video_is_shown_as_ffmpeg_shows_it(orientation: Orientation, tmp_path: Path) -> None:
-    data = video(orientation)
+def test_a_video_is_shown_as_ffmpeg_shows_it(orientation: Orientation, codec: str, pixel_format: str, tmp_path: Path) -> None:
+    data = video(orientation, codec=codec, pixel_format=pixel_format)
     shown = as_ffmpeg_shows(data, tmp_path, "video.mov")
     assert np.array_equal(first_frame(BytesBlob(data)), shown)
     timeline, facts = read_timeline(BytesBlob(data)), probe(BytesBlob(data))
@@ -93,6 +94,16 @@ def test_a_copied_clip_keeps_its_orientation(orientation: Orientation, codec: st
     (clip,) = cut_copy(blob, [[(0.0, 0.5)]])
     assert read_timeline(clip.blob).orientation == orientation
     assert np.array_equal(first_frame(clip.blob), first_frame(blob))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK"])
+def test_an_image_of_any_mode_is_turned(mode: str) -> None:
+    tags = Image.Exif()
+    tags[0x112] = 5
+    file = io.BytesIO()
+    Image.fromarray(PICTURE).convert(mode).save(file, "TIFF" if mode == "CMYK" else "PNG", exif=tags.tobytes())
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(file.getvalue()))).convert("RGB"))
+    assert np.abs(first_frame(BytesBlob(file.getvalue())).astype(int) - shown).max() <= 1
 
 
 @pytest.mark.parametrize("exif", range(1, 9))
