@@ -15,14 +15,13 @@ from shardprep.driver.run import run
 from shardprep.driver.verify import verify
 from shardprep.errors import ShardprepError
 from shardprep.gather.settings import Pack, Select
-from shardprep.packed.sets import fates_table
+from shardprep.packed.sets import fates_table, open_set
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
-from shardprep.shards.join import open_view
 from shardprep.sources.spec import SourceSpec
 from tests.driver.outputs import make_sources
 from tests.driver.stages import Halve, Number
 
-SETS = ("raw", "clips", "scores", "good")
+SETS = ("raw", "clips", "scores", "good", "train")
 Values = dict[str, Any]
 
 
@@ -49,7 +48,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def values_of(url: Path) -> Values:
     """Return all that the readers say of a set, the bytes of its members too."""
-    view = open_view(str(url))
+    view = open_set(str(url))
     members = {s.key: (s.record, {role: read_blob(member.blob) for role, member in s.members.items()}) for s in view}
     return {"samples": members, "table": view.table().to_pydict(), "fates": fates_table(str(url)).to_pydict()}
 

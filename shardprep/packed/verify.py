@@ -53,7 +53,7 @@ def verify_packed(url: str, storage_options: Mapping[str, object] | None = None)
         try:
             yield from _verify_packing(whole_packing(older))
         except ShardprepError as error:
-            yield Problem(older.url, str(error), "Remove it with shardprep verify --clean")
+            yield Problem(older.url, str(error), "Remove it with shardprep clean")
 
 
 def _older(store: Store, current: Packing) -> Iterator[Store]:
