@@ -76,7 +76,7 @@ def _root(
 for command in (
     starting.init,
     *(running.run, running.plan, running.status, running.retry),
-    *(looking.table, looking.select, looking.show, looking.shards, looking.verify),
+    *(looking.table, looking.select, looking.show, looking.shards, looking.verify, looking.clean),
     *(describing.stages, describing.schema, doctor.doctor),
 ):
     app.command()(command)

@@ -136,13 +136,13 @@ def shards(
 
 def verify(
     url: Annotated[str, typer.Argument(metavar="SET", help="A set, or the output of a run.")],
-    clean: Annotated[bool, typer.Option("--clean", help="Remove superseded and unlisted files.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="First do what `shardprep clean` does.")] = False,
 ) -> None:
     """Check every digest of a set: tars, ledgers, members, and what each was made from."""
     from shardprep.driver import verify as verifying
 
-    for name in verifying.clean(url) if clean else ():
-        print(f"removed {name}")
+    if clean:
+        _clean(url, None, dry_run=False)
     num_problems = 0
     for problem in verifying.verify(url):
         num_problems += 1
@@ -150,6 +150,32 @@ def verify(
     if num_problems:
         raise ShardError(f"{url}: {num_problems} problems")
     print(f"{url}: clean")
+
+
+def clean(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run, or one of its sets.")],
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Also remove the sets of steps that this recipe does not have.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove what no set counts on: superseded files, older packings, what killed runs left."""
+    _clean(output, recipe, dry_run=dry_run)
+
+
+def _clean(url: str, recipe: str | None, *, dry_run: bool) -> None:
+    from shardprep.cli.plan_table import size_words
+    from shardprep.driver import clean as cleaning
+    from shardprep.recipe.load import load_recipe
+
+    steps = None if recipe is None else [step.name for step in load_recipe(recipe, output=url).steps]
+    if dry_run:
+        done = cleaning.find_leftovers(url, None, steps)
+    else:
+        done = cleaning.clean(url, None, steps, tell=lambda text: print(text, file=sys.stderr))
+    for leftover in done.leftovers:
+        print(f"{'would remove' if dry_run else 'removed'} {leftover}")
+    for line in done.kept:
+        print(f"kept {line}")
+    print(f"{len(done.leftovers)} files, {size_words(done.num_bytes)}")
 
 
 def _format_of(out: str | None) -> Format:

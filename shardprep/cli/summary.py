@@ -25,6 +25,8 @@ def print_summary(summary: RunSummary, retry_command: str) -> None:
     for line in failure_lines(summary):
         print(line)
     print(f"output: {summary.output}")
+    if summary.left_behind:
+        print(summary.left_behind)
     if summary.failed_total:
         print(f"{summary.failed_total} failed; work on them again with: {retry_command}")
 
@@ -38,6 +40,7 @@ def print_events(summary: RunSummary, retry_command: str) -> None:
         failed=summary.failed_total,
         retry_command=retry_command if summary.failed_total else None,
         log=summary.log,
+        left_behind=summary.left_behind,
         steps=[step_fields(step) for step in summary.steps],
     )
 

@@ -62,6 +62,11 @@ def _name_of(data: bytes) -> str:
     return f"{_PREFIX}{hashlib.sha256(data).hexdigest()[:12]}.parquet"
 
 
+def is_assignment(name: str) -> bool:
+    """Whether a file of a set says which source lies in which shard."""
+    return name.startswith(_PREFIX) and name.endswith(".parquet")
+
+
 def remove_other_assignments(store: Store, name: str) -> None:
     """Remove what said so before."""
     for other in store.names():

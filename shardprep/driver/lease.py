@@ -86,6 +86,11 @@ class RunLease:
         self._released = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def was_taken(self) -> bool:
+        """Whether the run had something to write."""
+        return self._name != ""
+
     def __enter__(self) -> RunLease:
         return self
 
@@ -150,19 +155,9 @@ class RunLease:
 
     def _judge(self, name: str, own: Lease) -> None:
         """Pass over a lease that says the same or whose run is dead; OutputInUse otherwise."""
-        body = self._read(name)
-        other = _decoded(body)
-        if body is None:
-            return
-        lives = is_alive(other.process) if other else None
-        if lives is False:
-            self._store.remove(name)
-            return
+        other, lives = self._watched(name, lambda other: not conflict(other.steps, own.steps))
         lines = conflict(other.steps, own.steps) if other else ["what it works on cannot be read"]
-        if not lines:
-            return
-        if lives is None and not self._changes(name, body, other):
-            self._store.remove(name)
+        if not lives or not lines:
             return
         differing = "; ".join(lines[:3])
         raise OutputInUse(
@@ -170,13 +165,33 @@ class RunLease:
             "Wait until it ends, stop it, or give this run another --output"
         )
 
+    def refuse_while_leased(self) -> None:
+        """Raise OutputInUse while any run lives; remove the leases of dead ones."""
+        for name in self._numbers().values():
+            other, lives = self._watched(name, lambda other: False)
+            if lives:
+                raise OutputInUse(f"{self._output}: a run works there ({other or name}). Wait until it ends, or stop it")
+
+    def _watched(self, name: str, is_harmless: Callable[[Lease], bool]) -> tuple[Lease | None, bool]:
+        """Return a lease, None where it cannot be read, and whether its run lives; remove that of a dead one.
+
+        A harmless one of another machine counts as alive without watching it.
+        """
+        body = self._read(name)
+        if body is None:
+            return None, False
+        other = _decoded(body)
+        lives = is_alive(other.process) if other else None
+        if lives is None:
+            lives = (other is not None and is_harmless(other)) or self._changes(name, body, other)
+        if not lives:
+            self._store.remove(name)
+        return other, lives
+
     def _changes(self, name: str, body: bytes, other: Lease | None) -> bool:
         """Watch a lease of another machine on our own clock; return whether it was renewed within its time."""
         times = other.times if other else self._times
-        self._tell(
-            f"another run has left word in {self._output} ({other or name}) and has other settings; "
-            f"watching for {times.ttl_seconds:g} s whether it lives"
-        )
+        self._tell(f"another run has left word in {self._output} ({other or name}); watching for {times.ttl_seconds:g} s whether it lives")
         end = time.monotonic() + times.ttl_seconds
         while time.monotonic() < end:
             if self._stop.finish.wait(min(times.beat_seconds, max(0.0, end - time.monotonic()))):
@@ -197,6 +212,11 @@ class RunLease:
             # A store that is away for a moment costs at most work that is done twice.
             with suppress(ShardprepError):
                 self._store.replace_bytes(self._name, self._lease.encode())
+
+
+def refuse_while_leased(output: Store, tell: Callable[[str], None]) -> None:
+    """Raise OutputInUse while a run works on an output; remove the leases of dead ones."""
+    RunLease(output, "", dict, tell=tell).refuse_while_leased()
 
 
 def _decoded(body: bytes | None) -> Lease | None:

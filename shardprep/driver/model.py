@@ -141,6 +141,8 @@ class RunSummary:
     steps: tuple[StepSummary, ...]
     log: str | None = None
     """The file that holds the tracebacks of what stages raised in this run, where they raised something."""
+    left_behind: str | None = None
+    """What lies in the output and nobody counts on, and how to remove it, in a line."""
 
     @property
     def failed_total(self) -> int:

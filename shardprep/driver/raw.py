@@ -17,7 +17,7 @@ from shardprep.driver.assignment import (
 )
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Pass, Recipe
-from shardprep.shards.names import SOURCE_TARS
+from shardprep.shards.names import SET_FILE, SOURCE_TARS
 from shardprep.shards.set import SetInfo, ShardSet, read_info_to_replace, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.assign import assign_shards
@@ -73,6 +73,8 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
         identity=identity,
         parents=(),
         shards=tuple(assigned),
+        steps=(steps := tuple(step.name for step in recipe.steps)),
+        former=_former(output, was, steps),
         made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
@@ -96,3 +98,9 @@ def write_raw_info(raw: RawState) -> None:
     raw.state.set.info = replace(raw.state.info, assignment=name)
     write_info(store, raw.state.info)
     remove_other_assignments(store, name)
+
+
+def _former(output: Store, was: SetInfo | None, steps: Sequence[str]) -> tuple[str, ...]:
+    """Return the steps of earlier recipes that the recipe does not have and whose sets are still there."""
+    gone = sorted({*was.steps, *was.former} - set(steps)) if was else []
+    return tuple(name for name in gone if output.at(name).size(SET_FILE) is not None)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.budget import FailureBudget
 from shardprep.driver.claims import claims_of
+from shardprep.driver.clean import what_is_left
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
 from shardprep.driver.lease import RunLease
@@ -69,7 +70,8 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
         if url := log.write():
             reporter.message(f"tracebacks: {url}")
         raise
-    return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries), log=log.write())
+    left = running.left_behind()
+    return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries), log=log.write(), left_behind=left)
 
 
 def _check_redo(recipe: Recipe, redo: Sequence[str]) -> None:
@@ -118,6 +120,13 @@ class _Run:
                 self._pack(step.name, step.does, parent)
             if step.name == self.options.until:
                 return
+
+    def left_behind(self) -> str | None:
+        """Say what nobody counts on any more; a run that had nothing to do names only what it knows without looking."""
+        former = self.states[RAW].info.former
+        if self.lease.was_taken or former:
+            return what_is_left(self.recipe.output, former, self.recipe.settings.storage_options)
+        return None
 
     def _source(self, raw: RawState) -> None:
         for note in raw.notes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shardprep.driver.clean import what_is_left
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
 from shardprep.driver.verify import sets_below
 from shardprep.errors import ShardError
@@ -17,12 +18,15 @@ from shardprep.shards.store import Store
 def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
     """Return how far the steps of an output are: shards done, missing and out of date."""
     steps = []
+    former: tuple[str, ...] = ()
     for found in sets_below(url, storage_options):
         store = Store(found, storage_options)
         info = read_info(store)
         assert info is not None, "sets_below returns sets"
+        former += info.former
         steps.append(_packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options)))
-    return RunPlan(recipe="", output=url, steps=tuple(steps))
+    left = what_is_left(url, former, storage_options)
+    return RunPlan(recipe="", output=url, steps=tuple(steps), notes=(left,) if left else ())
 
 
 def _shards(standing: Standing) -> StepPlan:

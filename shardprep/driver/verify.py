@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 
 from shardprep.driver.assignment import damage_of_assignment
 from shardprep.errors import Damaged, ShardError
-from shardprep.packed.clean import remove_left_behind
 from shardprep.packed.names import MANIFEST_FILE
 from shardprep.packed.verify import verify_packed
 from shardprep.shards.names import SET_FILE, parse_ledger_name
-from shardprep.shards.set import ShardSet, read_info, read_info_to_replace
+from shardprep.shards.set import read_info, read_info_to_replace
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
 
@@ -34,20 +33,6 @@ def _verify(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
     yield from verify_set(url, storage_options)
     if info is not None and info.assignment is not None and (why := damage_of_assignment(store, info.assignment)):
         yield Problem(f"{url}/{info.assignment}", why, "Run the recipe again: it is written anew")
-
-
-def clean(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
-    """Remove what no shard needs from complete sets: superseded ledgers and tars, older packings, temporaries; return the names."""
-    removed: list[str] = []
-    for found in sets_below(url, storage_options):
-        store = Store(found, storage_options)
-        info = read_info(store)
-        if info is not None and info.kind == "packed":
-            removed += [f"{found}/{name}" for name in remove_left_behind(store)]
-        else:
-            shard_set = ShardSet.open(store)
-            removed += [f"{found}/{name}" for name in shard_set.collect(shard_set.current())]
-    return removed
 
 
 def _without_set_file(output: Store) -> Iterator[Problem]:

@@ -127,6 +127,12 @@ class LocalFolder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path(name))
 
+    def prune(self) -> None:
+        """Remove empty folders, this one last; links to folders are left alone."""
+        for folder, _, _ in os.walk(self.root, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
     def clean_temporaries(self) -> list[str]:
         """Remove the temporaries whose writers are dead; return their names."""
         try:

@@ -39,6 +39,10 @@ class SetInfo:
     """The file that says which source lies in which shard."""
     made_as: tuple[str, ...] = ()
     """Only where samples came from a source: the beginning of the fingerprint that each shard is to have, in the order of `shards`."""
+    steps: tuple[str, ...] = ()
+    """Only where samples came from a source: the steps of the recipe that was run last."""
+    former: tuple[str, ...] = ()
+    """Only there: steps of earlier recipes, whose sets lie in the output though no step of the last one makes them."""
     sees_all: bool = False
     """Whether each shard was made from all shards of the parents (a limit, a draw) and not only from its own."""
 
@@ -250,7 +254,7 @@ def read_info(store: Store) -> SetInfo | None:
     if values is None:
         return None
     try:
-        return SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as")})
+        return SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as", "steps", "former")})
     except (KeyError, TypeError) as error:
         raise ShardError(f"{store.url}/{SET_FILE} does not say what a set says ({error}). {_MEND}") from error
 

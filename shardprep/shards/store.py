@@ -198,6 +198,11 @@ class Store:
         with refusals(f"removing {self.url}/{name}"):
             self._folder.remove(_checked(name, self.url))
 
+    def prune(self) -> None:
+        """Remove the folder and those below it where nothing lies in them; object stores have no folders."""
+        if isinstance(self._folder, LocalFolder):
+            self._folder.prune()
+
     def clean_temporaries(self) -> list[str]:
         """Remove what killed writers left in the folder, never what is being written; return the names."""
         if not isinstance(self._folder, LocalFolder):

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from shardprep.driver import packing as packing_module
+from shardprep.driver.clean import clean
 from shardprep.driver.model import RunOptions
 from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import raw_state
 from shardprep.driver.run import run
 from shardprep.driver.state import step_state
-from shardprep.driver.verify import clean, verify
+from shardprep.driver.verify import verify
 from shardprep.errors import Unavailable
 from shardprep.gather.settings import Pack
 from shardprep.packed import clean as clean_module
@@ -77,12 +78,12 @@ def test_clean_removes_older_and_unfinished_packings_and_not_the_one_that_counts
     assert sorted(left_behind(Store(str(made.output / "train")), unfinished=False)) == sorted(
         str(path.relative_to(made.output / "train")) for path in older.rglob("*") if path.is_file()
     )
-    removed = clean(str(made.output))
+    removed = clean(str(made.output)).leftovers
     assert len(removed) == 1 + 2 + 7, "a ledger, what was begun, and of the older packing set.json, manifest, index, tars, ledgers"
     assert files(made.output) == before
     assert current_packing(made.output / "train") == counts
     assert list(verify(str(made.output))) == []
-    assert clean(str(made.output)) == []
+    assert clean(str(made.output)).leftovers == ()
 
 
 def test_clean_leaves_an_unfinished_packing_to_the_next_run(made: Made) -> None:
@@ -90,7 +91,7 @@ def test_clean_leaves_an_unfinished_packing_to_the_next_run(made: Made) -> None:
     (current,) = (made.output / "train").glob("*/manifest.json")
     current.unlink()
     before = files(made.output)
-    assert clean(str(made.output)) == []
+    assert clean(str(made.output)).leftovers == ()
     assert files(made.output) == before
     summary = run(made.recipe())
     assert summary.steps[-1].shards_made == 0

@@ -1,0 +1,150 @@
+"""What nobody counts on in an output: superseded files, older packings, and the folders of steps that the recipe no longer has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardprep.driver.assignment import is_assignment
+from shardprep.driver.lease import refuse_while_leased
+from shardprep.driver.verify import sets_below
+from shardprep.packed.clean import left_behind, remove_left_behind
+from shardprep.packed.names import CARD_FILE, INDEX_FILE, MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
+from shardprep.recipe.model import RAW
+from shardprep.shards.lineage import stand
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, shard_of
+from shardprep.shards.set import SetInfo, read_info
+from shardprep.shards.store import Store
+
+OLDER = "an older packing"
+_PACKED_SUFFIXES = (".json", ".parquet", ".tar", ROWS_SUFFIX)
+
+
+def _nobody(text: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A file that nobody counts on."""
+
+    home: str
+    """The URL of the set's folder."""
+    name: str
+    num_bytes: int
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.home}/{self.name} ({self.why})"
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What is to go, in the order in which it may go, and what stays though the recipe does not name it."""
+
+    leftovers: tuple[Leftover, ...]
+    kept: tuple[str, ...]
+    """Why folders stay, a line each."""
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(leftover.num_bytes for leftover in self.leftovers)
+
+
+def find_leftovers(url: str, storage_options: Mapping[str, Any] | None = None, steps: Sequence[str] | None = None) -> Cleaning:
+    """Return what nobody counts on; with the `steps` of a recipe also all of the sets that are none of them.
+
+    A shard that is out of date keeps its files: the next run copies outcomes from them. A set stays that another set is still
+    read with.
+    """
+    leftovers: list[Leftover] = []
+    kept: list[str] = []
+    infos = {found: read_info(Store(found, storage_options)) for found in sets_below(url, storage_options)}
+    for found, info in infos.items():
+        assert info is not None, "sets_below returns sets"
+        name = _name_of(found)
+        store = Store(found, storage_options)
+        if steps is None or name in steps or name == RAW:
+            leftovers += _superseded(store, info, storage_options)
+        elif readers := _readers(name, infos, steps):
+            kept.append(f"{found}: the recipe has no step {name}, but {', '.join(readers)} is still read with it. Run the recipe first")
+        else:
+            leftovers += _all_of(store, info)
+    return Cleaning(tuple(leftovers), tuple(kept))
+
+
+def clean(
+    url: str, storage_options: Mapping[str, Any] | None = None, steps: Sequence[str] | None = None, *, tell: Callable[[str], None] = _nobody
+) -> Cleaning:
+    """Remove what `find_leftovers` finds, and what killed writers and runs left; return what was removed.
+
+    Raises OutputInUse where a run works there.
+    """
+    refuse_while_leased(Store(url, storage_options), tell)
+    cleaning = find_leftovers(url, storage_options, steps)
+    removed: list[Leftover] = []
+    for found in sets_below(url, storage_options):
+        store = Store(found, storage_options)
+        removed += [Leftover(found, name, 0, "left by a killed writer") for name in store.clean_temporaries()]
+        mine = {leftover.name: leftover for leftover in cleaning.leftovers if leftover.home == found}
+        for name, leftover in mine.items():
+            if leftover.why != OLDER:
+                store.remove(name)
+                removed.append(leftover)
+        if any(leftover.why == OLDER for leftover in mine.values()):
+            removed += [mine.get(name, Leftover(found, name, 0, OLDER)) for name in remove_left_behind(store)]
+        store.prune()
+    return Cleaning(tuple(removed), cleaning.kept)
+
+
+def _superseded(store: Store, info: SetInfo, storage_options: Mapping[str, Any] | None) -> Iterator[Leftover]:
+    if info.kind == "packed":
+        if names := left_behind(store):
+            sizes = {file.name: file.size for file in store.walk()}
+            yield from (Leftover(store.url, name, sizes.get(name, 0), OLDER) for name in names)
+        return
+    standing = stand(store.url, storage_options)
+    needed = {name for committed in standing.current.values() for name in (committed.ledger, committed.tar)}
+    known = {*standing.shards, *info.shards}
+    for name, size in sorted(store.names().items(), key=lambda item: (item[0].endswith(".tar"), item[0])):
+        shard = shard_of(name)
+        if is_assignment(name) and name != info.assignment:
+            yield Leftover(store.url, name, size, "an earlier assignment")
+        elif shard is not None and name not in needed and (shard in standing.current or shard not in known):
+            yield Leftover(store.url, name, size, "superseded")
+
+
+def _all_of(store: Store, info: SetInfo) -> Iterator[Leftover]:
+    """Yield the files of a set that are shardprep's; `set.json`, by which the folder is known to be, comes last."""
+    files = [file for file in store.walk() if _is_ours(file.name, info.kind == "packed")]
+    for file in sorted(files, key=lambda file: (file.name == SET_FILE, file.name.endswith(".tar"), file.name)):
+        yield Leftover(store.url, file.name, file.size, f"the recipe has no step {_name_of(store.url)}")
+
+
+def _is_ours(name: str, is_packed: bool) -> bool:
+    folder, _, rest = name.partition("/")
+    if not rest:
+        own = {SET_FILE, DIGESTS_FILE} | ({MANIFEST_FILE, CARD_FILE, INDEX_FILE} if is_packed else set())
+        return name in own or shard_of(name) is not None or is_assignment(name)
+    return is_packed and is_packing_name(folder) and rest.endswith(_PACKED_SUFFIXES)
+
+
+def _readers(name: str, infos: Mapping[str, SetInfo | None], steps: Iterable[str]) -> list[str]:
+    return [_name_of(url) for url, info in infos.items() if info and _name_of(url) in steps and f"../{name}" in info.parents]
+
+
+def _name_of(url: str) -> str:
+    return url.rstrip("/").rsplit("/", 1)[-1]
+
+
+def what_is_left(url: str, former: Sequence[str], storage_options: Mapping[str, Any] | None = None) -> str | None:
+    """Say in a line what lies in an output and is not counted on, and how to remove it; None where nothing does."""
+    cleaning = find_leftovers(url, storage_options)
+    parts = [f"the sets of steps that the recipe no longer has: {', '.join(former)}"] if former else []
+    older = len({leftover.name.partition("/")[0] for leftover in cleaning.leftovers if leftover.why == OLDER and "/" in leftover.name})
+    others = sum(leftover.why != OLDER for leftover in cleaning.leftovers)
+    parts += [f"{older} older packings"] if older else []
+    parts += [f"{others} superseded files"] if others else []
+    option = " --recipe RECIPE" if former else ""
+    return f"left behind: {'; '.join(parts)}. Remove with: shardprep clean {url}{option}" if parts else None
