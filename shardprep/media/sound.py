@@ -44,9 +44,14 @@ def cut_sound(blob: Blob, clips: Sequence[Intervals], *, on_corrupt: OnCorrupt =
         sounds = [_ClipSound(intervals, form, stack) for intervals in clips]
         first = min(start for intervals in clips for start, _ in intervals)
         last = max(end for intervals in clips for _, end in intervals)
+        later = sorted((sound for sound in sounds if sound.start < sound.stop), key=lambda sound: sound.start, reverse=True)
+        now: list[_ClipSound] = []
         for heard in read_sound(blob, first, last, form, on_corrupt):
-            for sound in sounds:
+            while later and later[-1].start < heard.position + heard.samples.shape[1]:
+                now.append(later.pop())
+            for sound in now:
                 sound.hear(heard)
+            now = [sound for sound in now if sound.stop > heard.position]
         return [sound.finish() for sound in sounds]
 
 
@@ -96,6 +101,16 @@ class _ClipSound:
         self._stream = self._container.add_stream("aac", rate=rate, layout=layout)
         self._stream.bit_rate = _BITS_PER_CHANNEL * (1 if layout == "mono" else 2)
         self._stream.codec_context.flags |= Flags.bitexact
+
+    @property
+    def start(self) -> int:
+        """The first sample of the source that the clip holds."""
+        return min((span.start for span in self._spans), default=0)
+
+    @property
+    def stop(self) -> int:
+        """Where the last one ends; no later than `start` where it holds none."""
+        return max((span.end for span in self._spans), default=0)
 
     def hear(self, heard: Heard) -> None:
         """Take what of these samples is inside the clip."""

@@ -261,6 +261,16 @@ def test_sound_before_time_0_is_heard(folder: Path) -> None:
         assert noise_sinad(ours[1], start + 1)[1] == pytest.approx(0, abs=0.01)
 
 
+def test_a_clip_that_ends_before_time_0_has_its_sound(folder: Path) -> None:
+    early = folder / "early.mkv"
+    run("-itsoffset", "-1", "-i", made(folder, "mp4", "aac"), "-c", "copy", "-avoid_negative_ts", "disabled", "-copyts", early)
+    clips = cut_sound(blob_of(early), [[(-0.9, -0.1)], [(-0.5, 0.0)]])
+    for clip in clips:
+        with av.open(clip.open()) as container:
+            ours = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+        assert tone_sinad(ours[2000:20000]) > 25
+
+
 def test_sound_that_changes_its_rate_goes_on(folder: Path) -> None:
     parts = []
     for k, rate in enumerate((44100, 48000)):
