@@ -7,10 +7,11 @@ import json
 import sys
 from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from shardprep.cli.stores import StoreOptions, read_options
 from shardprep.errors import RecipeError, ShardError
 
 SetUrl = Annotated[str, typer.Argument(metavar="SET", help="The folder or URL of a shard set, such as OUT/scores.")]
@@ -49,13 +50,15 @@ def table(
     stats: Annotated[bool, typer.Option("--stats", help="A row per column: count, nulls, min, quantiles, max.")] = False,
     out: Out = None,
     form: Annotated[Format | None, typer.Option("--format", help="On standard output text, unless said otherwise.")] = None,
+    store: StoreOptions = None,
 ) -> None:
     """Show the columns of a set's samples: filter, sort, write as CSV, JSON lines or Parquet."""
     from shardprep.cli import tables
     from shardprep.cli.stats import column_stats
     from shardprep.expressions.query import run_query
 
-    found = tables.samples(url) if fate is None else tables.fates(url, fate.value)
+    options = read_options(store)
+    found = tables.samples(url, options) if fate is None else tables.fates(url, fate.value, options)
     rows = run_query(found, where=where, order_by=sort, limit=limit)
     rows = tables.pick(tables.flatten(rows), columns.split(",") if columns else None)
     if stats:
@@ -66,7 +69,7 @@ def table(
         return
     sink = io.BytesIO()
     tables.write(rows, form, sink)
-    _write_out(sink.getvalue(), out)
+    _write_out(sink.getvalue(), out, options)
 
 
 def select(
@@ -75,31 +78,34 @@ def select(
     sort: Sort = None,
     limit: Limit = None,
     out: Annotated[str | None, typer.Option("--out", help="Write the keys that are kept to this file or URL, one per line.")] = None,
+    store: StoreOptions = None,
 ) -> None:
     """Say how many samples an expression would keep, before it goes into a recipe's select."""
     from shardprep.cli import tables
     from shardprep.expressions.query import filter as verdicts_of
     from shardprep.expressions.query import run_query
 
-    rows = tables.samples(url)
+    options = read_options(store)
+    rows = tables.samples(url, options)
     verdicts = verdicts_of(rows, where)
     kept = run_query(rows, select=["key"], where=where, order_by=sort, limit=limit).column(0).to_pylist()
     print(f"{len(verdicts)} samples: {verdicts.count(True)} kept, {verdicts.count(False)} not, {verdicts.count(None)} unknown (null)")
     if limit is not None and len(kept) < verdicts.count(True):
         print(f"--limit keeps the first {len(kept)}")
     if out is not None:
-        _write_out("".join(f"{key}\n" for key in kept).encode(), out)
+        _write_out("".join(f"{key}\n" for key in kept).encode(), out, options)
 
 
 def show(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A key, the beginning of one, or the name of a source file.")],
     output: Annotated[str, typer.Option("--output", help="The output of the run, or one of its sets.")] = "out",
+    store: StoreOptions = None,
 ) -> None:
     """Show what became of a sample in every step: its fates, reasons, columns and members."""
     from shardprep.cli.tracing import trace
 
     found = False
-    for line in trace(output, key):
+    for line in trace(output, key, read_options(store)):
         found = True
         print(line)
     if not found:
@@ -122,12 +128,13 @@ def shards(
     form: Annotated[
         Pattern, typer.Option("--format", help="brace: one line that webdataset expands; urls: one per line; json: with sizes and counts.")
     ] = Pattern.brace,
+    store: StoreOptions = None,
 ) -> None:
     """Print the training shards of a packed set, for a trainer's configuration."""
     from shardprep.packed.packing import open_packing
     from shardprep.packed.urls import brace_pattern, describe
 
-    packing = open_packing(url)
+    packing = open_packing(url, read_options(store))
     if form is Pattern.json:
         print(json.dumps(describe(packing), indent=2))
         return
@@ -137,14 +144,16 @@ def shards(
 def verify(
     url: Annotated[str, typer.Argument(metavar="SET", help="A set, or the output of a run.")],
     clean: Annotated[bool, typer.Option("--clean", help="First do what `shardprep clean` does.")] = False,
+    store: StoreOptions = None,
 ) -> None:
     """Check every digest of a set: tars, ledgers, members, and what each was made from."""
     from shardprep.driver import verify as verifying
 
+    options = read_options(store)
     if clean:
-        _clean(url, None, dry_run=False)
+        _clean(url, options, None, dry_run=False)
     num_problems = 0
-    for problem in verifying.verify(url):
+    for problem in verifying.verify(url, options):
         num_problems += 1
         print(problem)
     if num_problems:
@@ -156,21 +165,22 @@ def clean(
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run, or one of its sets.")],
     recipe: Annotated[str | None, typer.Option("--recipe", help="Also remove the sets of steps that this recipe does not have.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+    store: StoreOptions = None,
 ) -> None:
     """Remove what no set counts on: superseded files, older packings, what killed runs left."""
-    _clean(output, recipe, dry_run=dry_run)
+    _clean(output, read_options(store), recipe, dry_run=dry_run)
 
 
-def _clean(url: str, recipe: str | None, *, dry_run: bool) -> None:
+def _clean(url: str, options: dict[str, Any], recipe: str | None, *, dry_run: bool) -> None:
     from shardprep.cli.plan_table import size_words
     from shardprep.driver import clean as cleaning
     from shardprep.recipe.load import load_recipe
 
     steps = None if recipe is None else [step.name for step in load_recipe(recipe, output=url).steps]
     if dry_run:
-        done = cleaning.find_leftovers(url, None, steps)
+        done = cleaning.find_leftovers(url, options, steps)
     else:
-        done = cleaning.clean(url, None, steps, tell=lambda text: print(text, file=sys.stderr))
+        done = cleaning.clean(url, options, steps, tell=lambda text: print(text, file=sys.stderr))
     for leftover in done.leftovers:
         print(f"{'would remove' if dry_run else 'removed'} {leftover}")
     for line in done.kept:
@@ -188,12 +198,12 @@ def _format_of(out: str | None) -> Format:
     return named[suffix]
 
 
-def _write_out(data: bytes, out: str | None) -> None:
+def _write_out(data: bytes, out: str | None, options: dict[str, Any]) -> None:
     from shardprep.shards.store import Store
 
     if out is None:
         sys.stdout.buffer.write(data)
         return
     folder, _, name = out.rpartition("/")
-    Store(folder or ("/" if out.startswith("/") else ".")).replace_bytes(name, data)
+    Store(folder or ("/" if out.startswith("/") else "."), options).replace_bytes(name, data)
     print(f"wrote {out}", file=sys.stderr)

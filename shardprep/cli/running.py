@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import click
 import typer
 
+from shardprep.cli.stores import StoreOptions, read_options
+
 if TYPE_CHECKING:
     from types import FrameType
 
@@ -62,9 +64,10 @@ def run(
     repair: Repair = False,
     redo: Redo = None,
     log: LogOption = Log.auto,
+    store: StoreOptions = None,
 ) -> None:
     """Make what the recipe says and is not there yet."""
-    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
+    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
     _run(wanted, log, reuse=reuse, retry=False, repair=repair, redo=tuple(redo or ()))
 
 
@@ -78,9 +81,10 @@ def retry(
     memory: Memory = None,
     max_failed: MaxFailed = None,
     log: LogOption = Log.auto,
+    store: StoreOptions = None,
 ) -> None:
     """Work again on the samples that failed, and make what is not there yet."""
-    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until)
+    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
     _run(wanted, log, reuse=True, retry=True, repair=False)
 
 
@@ -91,23 +95,24 @@ def plan(
     changes: Set = None,
     strict: Annotated[bool, typer.Option("--strict", help="Shards made with other library versions are stale too.")] = False,
     as_json: AsJson = False,
+    store: StoreOptions = None,
 ) -> None:
     """Say what a run would make, and why: new, stale because a setting changed, or done."""
     from shardprep.cli.plan_table import print_plan
     from shardprep.driver.plan import plan as plan_run
 
-    loaded = _Wanted(recipe, source, output, tuple(changes or ()), None).load()
+    loaded = _Wanted(recipe, source, output, tuple(changes or ()), None, store).load()
     _make_tiny_models(loaded, None, _reporter(Log.lines))
     found = plan_run(loaded, strict=strict)
     print_plan(found, as_json, "there is work to do; of `follow` only the run can tell" if found.has_work else "nothing to do")
 
 
-def status(output: OutputArgument, as_json: AsJson = False) -> None:
+def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions = None) -> None:
     """Say which shards of an output are done, without a recipe."""
     from shardprep.cli.plan_table import print_plan
     from shardprep.driver.status import status as read_status
 
-    found = read_status(output)
+    found = read_status(output, read_options(store))
     missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
     verdict = f"{missing} shards are missing, {stale} were made from something else than what is there; run the recipe again"
     print_plan(found, as_json, verdict if missing or stale else "complete")
@@ -122,16 +127,26 @@ class _Wanted:
     output: str | None
     changes: tuple[str, ...]
     until: str | None
+    store: str | None = None
+    """Where the options of the stores are."""
 
     def load(self) -> Recipe:
         from shardprep.recipe.load import load_recipe
 
-        return load_recipe(self.file, overrides=self.changes, source=self.source, output=self.output, until=self.until)
+        options = read_options(self.store)
+        return load_recipe(
+            self.file, overrides=self.changes, source=self.source, output=self.output, until=self.until, storage_options=options
+        )
 
     def retry_command(self) -> str:
         """Return the command that works again on what failed."""
         words = ["shardprep", "retry", self.file]
-        for option, value in (("--input", self.source), ("--output", self.output), ("--until", self.until)):
+        for option, value in (
+            ("--input", self.source),
+            ("--output", self.output),
+            ("--until", self.until),
+            ("--storage-options", self.store),
+        ):
             words += [option, value] if value is not None else []
         for change in self.changes:
             words += ["--set", change]

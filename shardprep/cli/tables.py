@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -16,18 +16,18 @@ from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError
 
 
-def samples(url: str) -> pa.Table:
+def samples(url: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
     """Return a row per sample of a set, joined with the sets that it builds on: the key, the record's columns, the members' suffixes."""
     from shardprep.packed.sets import open_set
 
-    return open_set(url).table()
+    return open_set(url, storage_options).table()
 
 
-def fates(url: str, fate: str) -> pa.Table:
+def fates(url: str, fate: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
     """Return the ledger rows of a set that have this fate: inputs, and children that did not come to be."""
     from shardprep.packed.sets import fates_table
 
-    return fates_table(url, fate=fate).drop_columns(["step", "shard"])
+    return fates_table(url, storage_options, fate=fate).drop_columns(["step", "shard"])
 
 
 def flatten(table: pa.Table) -> pa.Table:

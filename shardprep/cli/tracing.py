@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shardprep.core.sample import flatten
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from shardprep.shards.set import Committed, ShardSet
 
 
-def trace(output: str, name: str) -> Iterator[str]:
+def trace(output: str, name: str, storage_options: Mapping[str, Any] | None = None) -> Iterator[str]:
     """Yield lines about a sample, set by set in the order in which the sets build on each other.
 
     `name` is the beginning of its key, or the name or path of the file that it came from.
     """
-    yield from _trace(output, (name, *keys_of_file(output, name)))
+    yield from _trace(output, (name, *keys_of_file(output, name, storage_options)), storage_options)
 
 
-def keys_of_file(output: str, name: str) -> list[str]:
+def keys_of_file(output: str, name: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
     """Return the keys of the samples that came from a file: by its name, its path, or the end of its path."""
     from shardprep.driver.verify import sets_below
     from shardprep.shards.join import open_view
@@ -30,11 +30,11 @@ def keys_of_file(output: str, name: str) -> list[str]:
     from shardprep.sources.keys import source_key
 
     found = []
-    for url in sets_below(output):
-        info = ShardSet.open(Store(url)).info
+    for url in sets_below(output, storage_options):
+        info = ShardSet.open(Store(url, storage_options)).info
         if info.parents:
             continue
-        for row in open_view(url, partial=True).table(["source"]).to_pylist():
+        for row in open_view(url, storage_options, partial=True).table(["source"]).to_pylist():
             source = row.get("source") or {}
             path = str(source.get("path"))
             if name in (source.get("name"), path) or path.endswith(f"/{name}"):
@@ -44,15 +44,15 @@ def keys_of_file(output: str, name: str) -> list[str]:
     return found if found or "." not in name else [f"{slug}-"]
 
 
-def _trace(output: str, beginnings: tuple[str, ...]) -> Iterator[str]:
+def _trace(output: str, beginnings: tuple[str, ...], storage_options: Mapping[str, Any] | None) -> Iterator[str]:
     from shardprep.driver.verify import sets_below
     from shardprep.errors import IncompleteSet
     from shardprep.packed.sets import counting_ledgers
 
     found, torn = False, []
-    for url in sets_below(output):
+    for url in sets_below(output, storage_options):
         try:
-            for line in _in_set(*counting_ledgers(url), beginnings):
+            for line in _in_set(*counting_ledgers(url, storage_options), beginnings):
                 found = True
                 yield line
         except IncompleteSet as error:

@@ -53,7 +53,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     known = read_assignment(store, was)
     tar_indexes = TarIndexes(store.at(SOURCE_TARS))
     notes: list[str] = []
-    entries = as_they_were(list_source(recipe.source, (output.url,), tar_indexes, notes.append), known)
+    entries = as_they_were(list_source(recipe.reachable_source, (output.url,), tar_indexes, notes.append), known)
     first_new = first_unused(known)
     if with_caption := _num_copied_captions(recipe, entries):
         notes.append(

@@ -135,7 +135,7 @@ class _Run:
         write_raw_info(raw)
         self._repair(raw.state)
         self.states[RAW] = raw.state
-        options = self.recipe.source.storage_options
+        options = self.recipe.reachable_source.storage_options
         witnesses = find_witnesses(entry for entries in raw.entries.values() for entry in entries)
         tasks = [
             replace(

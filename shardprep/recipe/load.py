@@ -35,11 +35,13 @@ def load_recipe(
     source: str | None = None,
     output: str | None = None,
     until: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Recipe:
     """Return the checked recipe of a YAML file; RecipeError tells all its mistakes with file and line.
 
     `overrides` are texts such as `steps.clips.detect_scenes.threshold=2.5`. `source` takes the place of the recipe's source:
-    a folder of videos, a list or tars. With `until` only the steps up to that one need their extras installed.
+    a folder of videos, a list or tars. `storage_options` come beside the recipe's own. With `until` only the steps up to that
+    one need their extras installed.
     """
     try:
         text = _read_file(FilePath(file))
@@ -52,6 +54,9 @@ def load_recipe(
         replace_source(document, source)
     if output is not None:
         override(document, "output", output, "--output")
+    if storage_options and isinstance(document.data, dict):
+        held = document.data.get("storage_options")
+        override(document, "storage_options", {**(held if isinstance(held, dict) else {}), **storage_options}, "--storage-options")
     for text in overrides:
         name, equals, value = text.partition("=")
         if not equals:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from shardprep.core.stage import Stage
 from shardprep.gather.settings import Pack, Select
+from shardprep.sources.places import WEB, scheme_of
 from shardprep.sources.spec import SourceSpec
 
 RAW = "raw"
@@ -61,7 +62,7 @@ class RunSettings:
     tmp: str | None = None
     """Folder for temporary files; null: the system's."""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What fsspec is told about the output's store, such as an endpoint; credentials better come from the provider's own chain."""
+    """What fsspec is told about the output's store, and about the source's where both are of a kind; better from --storage-options."""
 
     def __post_init__(self) -> None:
         if self.threads < 1:
@@ -93,6 +94,14 @@ class Recipe:
     output: str = "out"
     """Folder or fsspec URL that the shard sets of the steps are written under."""
     settings: RunSettings = field(default_factory=RunSettings)
+
+    @property
+    def reachable_source(self) -> SourceSpec:
+        """The source with the options of its store: its own, or the output's where no two kinds of stores are named."""
+        kinds = {scheme_of(place) for place in (*self.source.locations, self.output)} - {"file"}
+        if self.source.storage_options or len(kinds) != 1 or kinds & set(WEB):
+            return self.source
+        return replace(self.source, storage_options=self.settings.storage_options)
 
     def parent_of(self, step: Step) -> str:
         """Return the name of the shard set that `step` reads: another step's, or `raw`."""

@@ -24,6 +24,7 @@ from shardprep.shards.remote import RemoteFolder
 
 __all__ = ["NewFile", "Store", "StoredFile"]
 
+_OF_OBJECT_STORES = frozenset({"key", "secret", "token", "endpoint_url", "profile", "anon", "use_ssl", "config_kwargs"})
 # Anything else is a local path, whatever colons it holds.
 _URL = re.compile(r"(?!file://)[a-z][a-z0-9+.-]*(://|::)")
 
@@ -248,6 +249,10 @@ def open_filesystem(url: str, storage_options: Mapping[str, Any] | None = None) 
     """Return fsspec's filesystem of a URL, and the path in it; UnknownStore where none can be had."""
     check_kind(url)
     remember_secrets(storage_options)
+    if url.startswith(("http://", "https://")):
+        # A list on one store may name files on web servers besides.
+        foreign = _OF_OBJECT_STORES | ({"client_kwargs"} if _OF_OBJECT_STORES & (storage_options or {}).keys() else set())
+        storage_options = {name: value for name, value in (storage_options or {}).items() if name not in foreign}
     try:
         with refusals(f"opening {url}"):
             fs, root = url_to_fs(url, **(storage_options or {}))
