@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 from shardprep.core.blob import Blob, BytesBlob, read_blob
 from shardprep.core.frames import FramesWanted, ShortSide, Times
+from shardprep.media.container import DecodeError
 from shardprep.media.copy_cut import cut_copy
 from shardprep.media.cut import cut_exact
 from shardprep.media.decode import decode_frames
@@ -147,3 +148,10 @@ def test_the_matrix_is_what_the_container_gives_back(orientation: Orientation) -
     data = read_blob(BytesBlob(video(orientation)))
     with av.open(io.BytesIO(data)) as container:
         assert orientation_of(next(container.decode(video=0))) == orientation
+
+
+def test_a_picture_that_decord_takes_for_another_shape_is_an_error() -> None:
+    pytest.importorskip("decord")
+    narrow = videos.encode([PICTURE[:64, :48]] * 4)
+    with pytest.raises(DecodeError, match=r"decord shows frames of shape \(64, 48, 4\), expected \(64, 48, 3\); use decoder: pyav"):
+        first_frame(BytesBlob(narrow), decoder="decord")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
 from scenedetect.scene_manager import compute_downscale_factor
 
 from shardprep.core.frames import CropResize, LongSide, Native, ShortSide
-from shardprep.media.resize import crop_resize, resize, target_size
+from shardprep.media.resize import crop_resize, resize, square, target_size
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,13 @@ def test_long_side_is_pyscenedetects_rounding(height: int, width: int) -> None:
 def test_an_unchanged_image_is_not_copied() -> None:
     image = np.zeros((10, 20, 3), np.uint8)
     assert resize(image, ShortSide(10)) is image
+
+
+def test_square_pixels_stay_as_they_are() -> None:
+    image = np.zeros((10, 20, 3), np.uint8)
+    assert square(image, Fraction(1)) is image
+    assert square(image, Fraction(3, 2)).shape == (10, 30, 3)
+    assert square(image[..., 0], Fraction(2, 3)).shape == (15, 20)
 
 
 def test_crop_keeps_the_centre() -> None:
