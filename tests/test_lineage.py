@@ -19,6 +19,7 @@ from shardprep.packed.sets import fates_table
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, RunSettings
 from shardprep.shards.join import open_view
 from shardprep.sources.spec import SourceSpec
+from tests.driver.agreement import check_agreement, reads
 from tests.driver.made import Made
 from tests.driver.outputs import files, footer, ledgers, make_sources, shard_digests
 from tests.driver.stages import Costly, Halve, Number
@@ -64,46 +65,8 @@ def replace_source(out: Made, number: int) -> None:
     (out.folder / f"other/v{number + 500}.mp4").replace(out.videos / f"v{number:03d}.mp4")
 
 
-def reads(url: Path) -> list[str] | None:
-    """Return the keys that both readers give, or None where both refuse."""
-    try:
-        view = open_view(str(url))
-    except IncompleteSet:
-        with pytest.raises(IncompleteSet):
-            fates_table_of(url)
-        return None
-    keys = [sample.key for sample in view]
-    assert view.table([])["key"].to_pylist() == keys
-    return keys
-
-
-def fates_table_of(url: Path) -> None:
-    """Read the table as the command line does."""
-    open_view(str(url)).table()
-
-
-def check_agreement(recipe: Recipe) -> dict[str, int]:
-    """Assert that plan, status, verify and the readers say the same; return the shards that are done by set."""
-    planned = {step.name: step for step in plan(recipe).steps if step.kind != "pack"}
-    found = {step.name: step for step in status(recipe.output).steps if step.kind != "pack"}
-    problems = [problem.where for problem in verify(recipe.output)]
-    done = {name: step.done for name, step in found.items()}
-    assert done == {name: step.done for name, step in planned.items()}
-    for name, step in found.items():
-        undone = step.new + step.stale
-        assert undone == planned[name].new + planned[name].stale + planned[name].follows, name
-        url = Path(recipe.output) / name
-        assert (reads(url) is None) == bool(undone), f"{name}: {undone} shards are not done"
-        bad = [where for where in problems if where.startswith(f"{url}/") or where == str(url)]
-        assert bool(bad) == bool(undone), f"{name}: {undone} shards are not done, verify says {bad}"
-        parts = open_view(str(url), partial=True)
-        assert len(parts.shards) == step.done
-        assert parts.table([])["key"].to_pylist() == [sample.key for sample in parts]
-    return done
-
-
 def test_a_whole_output_is_whole_to_everybody(out: Made) -> None:
-    assert check_agreement(halved(out.videos, out.output)) == {"raw": 3, **dict.fromkeys(SETS, 3)}
+    assert check_agreement(out.output, halved(out.videos, out.output)) == {"raw": 3, **dict.fromkeys(SETS, 3)}
     assert len(reads(out.output / "good") or []) == 20
 
 
@@ -111,7 +74,7 @@ def test_a_base_set_whose_source_changed_is_not_shown(out: Made) -> None:
     recipe = halved(out.videos, out.output)
     replace_source(out, 5)
     run(recipe, RunOptions(until=RAW))
-    assert check_agreement(recipe) == {"raw": 3, **dict.fromkeys(SETS, 2)}
+    assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 2)}
     with pytest.raises(
         IncompleteSet, match=r"clips: 1 of 3 shards are missing or out of date, first 000001 \(.* was not made from raw/000001"
     ):
@@ -122,7 +85,7 @@ def test_a_base_set_whose_source_changed_is_not_shown(out: Made) -> None:
         assert "v005.mp4" not in partial
         assert set(fates_table(str(out.output / name))["shard"].to_pylist()) == {"000000", "000002"}
     run(recipe)
-    assert check_agreement(recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
+    assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
 
 
 @pytest.mark.parametrize("step", ["clips", "scores"])
@@ -131,7 +94,7 @@ def test_a_run_that_stops_between_two_steps_leaves_what_everybody_calls_unfinish
     replace_source(out, 5)
     run(recipe, RunOptions(until=step))
     below = SETS[SETS.index(step) + 1 :]
-    assert check_agreement(recipe) == {"raw": 3, **dict.fromkeys(SETS, 3), **dict.fromkeys(below, 2)}
+    assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 3), **dict.fromkeys(below, 2)}
 
 
 def test_a_source_set_whose_sources_changed_is_not_shown_either(out: Made) -> None:
@@ -141,7 +104,7 @@ def test_a_source_set_whose_sources_changed_is_not_shown_either(out: Made) -> No
     recipe = halved(out.videos, out.output)
     replace_source(out, 5)
     write_raw_info(raw_state(recipe, retry=False))
-    assert check_agreement(recipe) == {"raw": 2, **dict.fromkeys(SETS, 2)}
+    assert check_agreement(out.output, recipe) == {"raw": 2, **dict.fromkeys(SETS, 2)}
 
 
 def test_a_run_of_another_selection_leaves_what_is_below_out_of_date(out: Made) -> None:
@@ -149,25 +112,27 @@ def test_a_run_of_another_selection_leaves_what_is_below_out_of_date(out: Made) 
     below = replace(recipe, steps=(*recipe.steps[:4], Pass(name="more", stages=(Costly(length=1),)), recipe.steps[4]))
     longer = replace(below, steps=(*recipe.steps[:3], Gather(name="good", does=Select()), *below.steps[4:]))
     run(longer)
-    assert check_agreement(longer) == {"raw": 3, **dict.fromkeys(SETS, 3), "more": 3}
+    assert check_agreement(out.output, longer) == {"raw": 3, **dict.fromkeys(SETS, 3), "more": 3}
     run(below, RunOptions(until="good"))
-    assert check_agreement(below) == {"raw": 3, **dict.fromkeys(SETS, 3), "more": 1}, "the selection of the last shard is the same"
+    assert check_agreement(out.output, below) == {"raw": 3, **dict.fromkeys(SETS, 3), "more": 1}, (
+        "the selection of the last shard is the same"
+    )
 
 
 def test_sources_that_were_added_are_missing_below(out: Made) -> None:
     recipe = halved(out.videos, out.output)
     make_sources(out.videos, [20, 21])
     run(recipe, RunOptions(until=RAW))
-    assert check_agreement(recipe) == {"raw": 4, **dict.fromkeys(SETS, 3)}
+    assert check_agreement(out.output, recipe) == {"raw": 4, **dict.fromkeys(SETS, 3)}
 
 
 def test_a_selection_over_all_is_out_of_date_where_any_shard_changed(out: Made) -> None:
     recipe = halved(out.videos, out.output, select=Select(sort="scores.number DESC", limit=7))
     run(recipe)
-    assert check_agreement(recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
+    assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
     replace_source(out, 5)
     run(recipe, RunOptions(until="tails"))
-    assert check_agreement(recipe) == {"raw": 3, "clips": 3, "scores": 3, "tails": 3, "good": 0}
+    assert check_agreement(out.output, recipe) == {"raw": 3, "clips": 3, "scores": 3, "tails": 3, "good": 0}
 
 
 @pytest.mark.parametrize("damage", ["ledger-gone", "ledger-cut", "tar-gone"])
@@ -187,7 +152,7 @@ def test_a_shard_that_is_lost_is_lost_to_everybody(out: Made, name: str, damage:
     assert reads(out.output / name) is None
     assert any(problem.where.startswith(f"{out.output / name}/") for problem in verify(recipe.output))
     run(recipe)
-    assert check_agreement(recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
+    assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 3)}
 
 
 # --- names are for people, links go by digest
@@ -204,15 +169,11 @@ def test_a_renamed_step_leaves_everything_readable_and_nothing_made_again(out: M
     assert not plan(renamed).has_work
     assert reads(out.output / "good") == keys
     assert reads(out.output / "tails")
-    assert [str(problem) for problem in verify(recipe_output(renamed)) if "/scores/" not in problem.where] == []
+    assert [str(problem) for problem in verify(renamed.output) if "/scores/" not in problem.where] == []
     assert shard_digests(out.output) == {**shards, "scores2": shards["scores"]}
     after = files(out.output)
     made = {name for name, file in before.items() if name.endswith((".tar", ".parquet")) and after.get(name) != file}
     assert made == set(), "no shard was written again"
-
-
-def recipe_output(recipe: Recipe) -> str:
-    return recipe.output
 
 
 @pytest.mark.parametrize("gone", [("raw",), ("raw", "scores")])
