@@ -167,7 +167,7 @@ def test_a_stage_in_a_script_is_planned_and_run(place: Path) -> None:
     done = subprocess.run([sys.executable, "script.py", "v1.mp4"], cwd=place, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "[('raw', 1, 0), ('chosen', 0, 1), ('train', 0, 1)]",
+        "[('raw', 2, 0), ('chosen', 0, 2), ('train', 0, 1)]",
         "[('raw', 2, {}), ('chosen', 1, {'unwanted': 1}), ('train', 1, {})]",
         "1",
     ]
