@@ -153,6 +153,20 @@ def test_failures_are_copied_unless_they_are_retried(log: Path) -> None:
     assert sorted(path.name for path in (log / "pass").glob("*.parquet")) == ["000000-00000002-1.parquet"]
 
 
+def test_of_two_ledgers_of_a_shard_the_newest_is_used(log: Path) -> None:
+    # A worker that was killed after its commit has not removed what it superseded.
+    (log / "refuse").write_text("a1")
+    task = task_of(log, [Costly()], samples(3), 1)
+    make(task)
+    first = {path: path.read_bytes() for path in (log / "pass").iterdir() if path.name.startswith("000000-")}
+    (log / "refuse").unlink()
+    make(replace(task, retry=1, redo_failed=True))
+    for path, data in first.items():
+        path.write_bytes(data)
+    third = make(task_of(log, [Costly()], samples(4), 2))
+    assert (third.worked_on, third.committed.counts.get("input.failed", 0)) == (1, 0)
+
+
 def test_a_failed_child_is_retried_through_its_parent(log: Path) -> None:
     (log / "refuse").write_text("a1")
     stages = [Halve(), Costly()]
