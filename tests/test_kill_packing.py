@@ -112,7 +112,7 @@ def contents(output: Path) -> dict[str, str]:
 def kill_somewhere(place: Place, output: Path, moments: random.Random) -> bool:
     """Run and kill: mostly while it packs, before a change of its files; return whether the run was still alive."""
     if moments.random() < 0.75:
-        process = place.begin(output, when=f"{moments.randint(1, 14)}#train/")
+        process = place.begin(output, when=f"{moments.randint(1, 40)}#train/")
         said, _ = process.communicate(timeout=240)
         assert process.returncode in (0, -9), said
         kill(process)

@@ -182,7 +182,7 @@ class PackStep:
         # Before it counts: of the packing that counts `verify` knows every file.
         self.tidy()
         write_info(self._step, self._info)
-        point(self._step, pointer_to(packing.store, packing.manifest))
+        point(self._step, pointer_to(packing.manifest, packing.manifest_sha256))
         try:
             # In this order: `clean` withdraws a manifest before it looks at the pointer.
             self._finished = whole_packing(self._store)

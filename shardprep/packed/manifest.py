@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from shardprep.core.fingerprint import digest
 from shardprep.errors import ShardError
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE
-from shardprep.shards.sealed import create_sealed, read_sealed
+from shardprep.shards.sealed import create_sealed, unseal
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
 
@@ -111,10 +112,15 @@ class Manifest:
         )
 
 
-def read_manifest(store: Store) -> Manifest | None:
-    """Return the manifest in the folder of a packing, or None where there is none; ShardError where it is damaged."""
-    values = read_sealed(store, MANIFEST_FILE, REMEDY)
-    return None if values is None else _manifest(values, f"{store.url}/{MANIFEST_FILE}")
+def read_manifest(store: Store) -> tuple[Manifest, str] | None:
+    """Return the manifest in the folder of a packing and the sha256 of its bytes, or None where there is none; Damaged where it is so."""
+    data = None
+    with store.unless_gone(MANIFEST_FILE):
+        data = store.read(MANIFEST_FILE)
+    if data is None:
+        return None
+    where = f"{store.url}/{MANIFEST_FILE}"
+    return _manifest(unseal(data, where, REMEDY), where), hashlib.sha256(data).hexdigest()
 
 
 def create_manifest(store: Store, manifest: Manifest) -> bool:

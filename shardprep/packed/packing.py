@@ -27,6 +27,7 @@ class Packing:
     store: Store
     info: SetInfo
     manifest: Manifest
+    manifest_sha256: str
 
     def ledgers(self) -> ShardSet:
         """Return its ledgers as a set of their own, of which `manifest.committed` says what counts."""
@@ -61,16 +62,17 @@ def current_packing(store: Store) -> Packing:
     if pointer is None:
         raise IncompleteSet(f"{store.url}: there is no {MANIFEST_FILE}: packing did not end. {_AGAIN}")
     packing = whole_packing(store.at(pointer.packing))
-    if pointer != pointer_to(packing.store, packing.manifest):
+    if pointer != pointer_to(packing.manifest, packing.manifest_sha256):
         raise ShardError(f"{store.url}/{MANIFEST_FILE} describes another {pointer.packing} than the one that is there. {_AGAIN}")
     return packing
 
 
 def whole_packing(store: Store) -> Packing:
     """Return the packing in a folder; IncompleteSet where it is not whole, ShardError where a document of it is damaged."""
-    manifest = read_manifest(store)
-    if manifest is None:
+    found = read_manifest(store)
+    if found is None:
         raise IncompleteSet(f"{store.url}: there is no {MANIFEST_FILE}: packing did not end. {_AGAIN}")
+    manifest, manifest_sha256 = found
     info = read_info(store)
     if info is None or (info.step, info.step_fingerprint) != (manifest.step, manifest.step_fingerprint):
         raise IncompleteSet(f"{store.url}: its set.json is missing, or of another packing. {_AGAIN}")
@@ -79,7 +81,7 @@ def whole_packing(store: Store) -> Packing:
     lacks += [f"{LEDGERS}/{name}" for name, size in manifest.ledger_files().items() if ledgers.get(name) != size]
     if lacks:
         raise IncompleteSet(f"{store.url}: {len(lacks)} of its files are missing or cut short, first {lacks[0]}. {_AGAIN}")
-    return Packing(store=store, info=info, manifest=manifest)
+    return Packing(store=store, info=info, manifest=manifest, manifest_sha256=manifest_sha256)
 
 
 def why_stale(store: Store, packing: Packing, storage_options: Mapping[str, Any] | None = None) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 
 from shardprep.errors import ShardError
@@ -49,14 +48,14 @@ def read_pointer(store: Store) -> Pointer | None:
     raise ShardError(f"{store.url}/{MANIFEST_FILE} names no packing. {REMEDY}")
 
 
-def pointer_to(store: Store, manifest: Manifest) -> Pointer:
-    """Return the pointer to the whole packing in a folder."""
+def pointer_to(manifest: Manifest, manifest_sha256: str) -> Pointer:
+    """Return the pointer to a whole packing."""
     return Pointer(
         step=manifest.step,
         packing=packing_name(manifest.fingerprint),
         fingerprint=manifest.fingerprint,
         dataset_digest=manifest.dataset_digest,
-        manifest_sha256=hashlib.sha256(store.read(MANIFEST_FILE)).hexdigest(),
+        manifest_sha256=manifest_sha256,
         num_samples=manifest.num_samples,
         num_shards=len(manifest.shards),
     )

@@ -45,9 +45,11 @@ def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
 
 def read_sealed(store: Store, name: str, remedy: str) -> dict[str, Any] | None:
     """Return the values of a document, or None where there is none; raises what `unseal` does."""
-    if store.size(name) is None:
-        return None
-    return unseal(store.read(name), f"{store.url}/{name}", remedy)
+    data = None
+    # One request: on an object store each costs a round trip.
+    with store.unless_gone(name):
+        data = store.read(name)
+    return None if data is None else unseal(data, f"{store.url}/{name}", remedy)
 
 
 def write_sealed(store: Store, name: str, values: Mapping[str, Any]) -> None:

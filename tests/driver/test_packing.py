@@ -82,6 +82,7 @@ def test_clean_removes_older_and_unfinished_packings_and_not_the_one_that_counts
     assert len(removed) == 1 + 2 + 7, "a ledger, what was begun, and of the older packing set.json, manifest, index, tars, ledgers"
     assert files(made.output) == before
     assert current_packing(made.output / "train") == counts
+    assert [path.name for path in (made.output / "train").iterdir() if path.is_dir()] == [counts.name], "no empty folder stays"
     assert list(verify(str(made.output))) == []
     assert clean(str(made.output)).leftovers == ()
 

@@ -241,7 +241,7 @@ def test_a_manifest_that_was_written_wrong_is_found_though_its_seal_fits(train: 
     edit(values, path, changed)
     (packing / "manifest.json").write_bytes(seal(values))
     with suppress(ShardError):
-        point(Store(str(train)), pointer_to(Store(str(packing)), read_manifest(Store(str(packing)))))
+        point(Store(str(train)), pointer_to(*read_manifest(Store(str(packing)))))
     assert problems(train)
 
 
@@ -274,7 +274,7 @@ def test_tensors_that_are_not_in_the_tar_are_found(train: Path, packing: Path) -
     values = unseal((packing / "manifest.json").read_bytes(), "x", "")
     values["shards"][0]["ledger_size"] = path.stat().st_size
     (packing / "manifest.json").write_bytes(seal(values))
-    point(Store(str(train)), pointer_to(Store(str(packing)), read_manifest(Store(str(packing)))))
+    point(Store(str(train)), pointer_to(*read_manifest(Store(str(packing)))))
     found = " ".join(problems(train))
     assert "the tensors of k0 are not those that its ledger lists" in found
     assert "its rows are not those of the ledgers" in found
