@@ -17,6 +17,7 @@ from shardprep.core.frames import AllFrames, FramesWanted
 from shardprep.media.container import DecodeError
 from shardprep.media.decode import decode_frames
 from shardprep.media.timeline import read_timeline
+from shardprep.media.whole_file import missing_end
 
 # Options of ffmpeg per file: every container, and what could be taken for damage.
 FILES = {
@@ -134,3 +135,16 @@ def test_real_files_are_whole(shared: Path) -> None:
     assert len(paths) == 24
     for path in paths:
         assert read_timeline(FileBlob(str(path), 0, path.stat().st_size)).num_frames >= 3
+
+
+def test_a_recording_whose_elements_have_no_length_is_walked_block_by_block(folder: Path) -> None:
+    data = bytearray(made("b-frames.mkv", folder))
+    for element in (b"\x18\x53\x80\x67", b"\x1f\x43\xb6\x75"):
+        place = data.find(element)
+        while place >= 0:
+            # The leading zeros of a length say how many bytes it has; all ones behind them mean that nobody knew.
+            count = 9 - data[place + 4].bit_length()
+            data[place + 4 : place + 4 + count] = bytes([0xFF >> (count - 1)]) + b"\xff" * (count - 1)
+            place = data.find(element, place + 5)
+    assert missing_end(BytesBlob(bytes(data)), "matroska") is None
+    assert missing_end(BytesBlob(bytes(data[: len(data) * 55 // 100])), "matroska") is not None
