@@ -1,7 +1,7 @@
 # shardprep: `make demo` shows what it does, `make test` checks that it does it; both need Python 3.11+ and nothing else.
 
 PYTHON ?= python3
-VIDEOS ?= build/demo/videos
+VIDEOS ?= $(DEMO)/videos
 SEED ?= 0
 COUNT ?= 100
 MINUTES ?= 120
@@ -10,12 +10,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 DEMO := build/demo
+# Bars on a terminal; elsewhere only what comes of it.
+LOG := $(shell [ -t 2 ] && echo auto || echo summary)
 BENCHES := cut fused identity memory import growth
 
 .PHONY: help demo test check prove mutants golden doc-tables bench $(addprefix bench-,$(BENCHES)) clean
 
 help:
-	@echo 'make demo             three sample videos, from raw files to training shards (VIDEOS=folder: your own)'
+	@echo 'make demo             four sample videos (one of them broken), from raw files to training shards (VIDEOS=folder: your own)'
 	@echo 'make test             make check, then the tests'
 	@echo 'make check            ruff, mypy, the floors'
 	@echo 'make prove            the longer proofs (kills, growth, whole runs)'
@@ -42,7 +44,7 @@ $(VENV)/.core: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.models: $(VENV)/.core
 	@echo 'installing torch and model libraries, about 6 GB; this takes a while'
-	@$(PIP) -e '.[models]'
+	@$(PIP) --quiet -e '.[models]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.core
@@ -60,12 +62,16 @@ $(VENV)/.dev: $(VENV)/.models
 demo: $(VENV)/.core
 	@if [ '$(VIDEOS)' = '$(DEMO)/videos' ]; then $(BIN)/python -m shardprep.testing.videos $(DEMO)/videos; fi
 	@echo; echo '== 1 of 2: cut, score and pack; the core alone =='
-	@$(BIN)/shardprep run recipes/first-clips.yaml --input '$(VIDEOS)' --output $(DEMO)/first
+	@$(BIN)/shardprep run recipes/first-clips.yaml --input '$(VIDEOS)' --output $(DEMO)/first --log $(LOG)
 	@$(MAKE) --no-print-directory $(VENV)/.models
 	@echo; echo '== 2 of 2: every kind of step, with tiny random models of the real architectures =='
-	@$(BIN)/shardprep run recipes/quickstart.yaml --input '$(VIDEOS)' --output $(DEMO)/out
+	@$(BIN)/shardprep run recipes/quickstart.yaml --input '$(VIDEOS)' --output $(DEMO)/out --log $(LOG)
 	@echo; echo '== the training shards are in $(DEMO)/out/train; one batch of them, read with plain webdataset =='
 	@$(BIN)/python examples/read_batch.py $(DEMO)/out/train
+	@echo; echo '== three commands to try next =='
+	@echo '$(BIN)/shardprep table $(DEMO)/first/scores --sort "scores.flow DESC"'
+	@echo '$(BIN)/shardprep show broken.mp4 --output $(DEMO)/first'
+	@echo '$(BIN)/shardprep plan recipes/first-clips.yaml --input $(VIDEOS) --output $(DEMO)/first --set steps.clips.cut_clips.crf=23'
 
 test: check $(VENV)/.dev
 	@$(BIN)/python -m pytest

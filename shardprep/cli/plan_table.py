@@ -23,7 +23,7 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
         data = {name: value for name, value in asdict(found).items() if name != "steps"}
         print(json.dumps(data | {"has_work": found.has_work, "steps": [asdict(step) for step in found.steps]}, indent=2))
         return
-    table = Table("step", "kind", box=box.SIMPLE_HEAD)
+    table = Table("step", "kind", box=box.SIMPLE_HEAD, show_edge=False)
     for column in ("done", "stale", "new", "follow", "samples", "there", "to come", "worker time"):
         table.add_column(column, justify="right")
     for step in found.steps:

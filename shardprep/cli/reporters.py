@@ -62,6 +62,19 @@ class LineReporter:
         print(text, file=self._stream, flush=True)
 
 
+class MessageReporter(LineReporter):
+    """Only what a person must know; the summary tells the rest."""
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        return
+
+    def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
+        return
+
+    def step_done(self, summary: StepSummary) -> None:
+        return
+
+
 class JsonReporter:
     """One JSON object per event and line; numbers are numbers, times are seconds since 1970."""
 
@@ -136,6 +149,7 @@ def _make_progress(console: Console) -> Progress:
         TextColumn("left"),
         TimeRemainingColumn(),
         console=console,
+        transient=True,
     )
 
 

@@ -30,6 +30,7 @@ class Log(StrEnum):
 
     auto = "auto"
     lines = "lines"
+    summary = "summary"
     json = "json"
 
 
@@ -44,7 +45,12 @@ MaxFailed = Annotated[str | None, typer.Option("--max-failed", help="Failures at
 Reuse = Annotated[bool, typer.Option("--reuse/--no-reuse", help="Copy the outcomes of samples whose inputs and stages are unchanged.")]
 Redo = Annotated[list[str] | None, typer.Option("--redo", metavar="STEP", help="Make all shards of this step again; copy nothing.")]
 Repair = Annotated[bool, typer.Option("--repair", help="Read every byte first, and make damaged shards again.")]
-LogOption = Annotated[Log, typer.Option("--log", help="auto: a bar on a terminal, else a line per shard; json: an event per line.")]
+LogOption = Annotated[
+    Log,
+    typer.Option(
+        "--log", help="auto: a bar on a terminal, else a line per shard; summary: only what comes of it; json: an event per line."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputArgument = Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run.")]
 
@@ -209,6 +215,8 @@ def _reporter(log: Log) -> LineReporter | JsonReporter | BarReporter:
 
     if log is Log.json:
         return reporters.JsonReporter(sys.stdout)
+    if log is Log.summary:
+        return reporters.MessageReporter(sys.stderr)
     if log is Log.auto and sys.stderr.isatty():
         return reporters.BarReporter(reporters.make_console(stderr=True))
     return reporters.LineReporter(sys.stderr)

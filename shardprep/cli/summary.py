@@ -70,7 +70,7 @@ def failure_lines(summary: RunSummary) -> list[str]:
 
 def summary_table(summary: RunSummary) -> Table:
     """Return the table of a run: per step the samples in, kept and out, dropped and failed by reason, shards, seconds."""
-    table = Table("step", box=box.SIMPLE_HEAD)
+    table = Table("step", box=box.SIMPLE_HEAD, show_edge=False)
     for column in ("samples in", "kept", "out"):
         table.add_column(column, justify="right")
     table.add_column("dropped", overflow="fold")

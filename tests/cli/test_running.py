@@ -192,4 +192,4 @@ def test_sizes_and_times_read_well() -> None:
 
 
 def test_log_kinds() -> None:
-    assert [log.value for log in Log] == ["auto", "lines", "json"]
+    assert [log.value for log in Log] == ["auto", "lines", "summary", "json"]
