@@ -14,6 +14,7 @@ import pytest
 import typer.main
 
 from shardprep.cli.app import app
+from shardprep.recipe.load import load_recipe
 from shardprep.testing.videos import make_videos
 from tests.doc_tables import ROOT
 
@@ -96,3 +97,24 @@ def test_the_python_example_makes_everything_by_itself(tmp_path: Path, how: str)
 
 def run(command: list[str], place: Path, given: str = "") -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=place, input=given, capture_output=True, text=True, timeout=250, check=False)
+
+
+def test_the_programs_of_the_questions_run_as_they_are_printed(tmp_path: Path) -> None:
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    make_videos(tmp_path / "videos")
+    text = (ROOT / "docs" / "questions.md").read_text(encoding="utf-8")
+    first = [sys.executable, "-m", "shardprep.cli", "run", "recipes/first-clips.yaml", "--input", "videos", "--output", "out"]
+    assert run(first, tmp_path).returncode == 0
+    captions, reader = blocks(text, "python")
+    for program, words in ((captions, "A caption of mine."), (reader, "'mp4'")):
+        (tmp_path / "program.py").write_text(program)
+        done = run([sys.executable, "program.py"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(words) == 6, done.stdout
+    (tmp_path / "recipe.yaml").write_text(blocks(text, "yaml")[0])
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert recipe.source.storage_options == recipe.settings.storage_options == {"endpoint_url": "https://storage.example.org"}
+    local = [words for words in commands(text) if words[:2] in (["shardprep", "table"], ["shardprep", "shards"])]
+    assert len(local) == 2
+    for words in local:
+        assert run([sys.executable, "-m", "shardprep.cli", *words[1:]], tmp_path).returncode == 0, words

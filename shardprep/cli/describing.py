@@ -92,11 +92,13 @@ def _shown(value: object) -> str:
 
 
 def _shortened(columns: Mapping[str, str] | None) -> tuple[str, ...] | None:
-    """Return `media.*` in place of the columns of a struct that has more than three."""
+    """Return `media.*` in place of the columns of a struct that has more than three; roles, such as `t5` beside `t5.*`, stay."""
     if columns is None:
         return None
     heads = [name.partition(".")[0] for name in columns]
-    return tuple(dict.fromkeys(f"{head}.*" if heads.count(head) > 3 else name for name, head in zip(columns, heads, strict=True)))
+    return tuple(
+        dict.fromkeys(f"{head}.*" if "." in name and heads.count(head) > 3 else name for name, head in zip(columns, heads, strict=True))
+    )
 
 
 def _names(names: object, *, with_types: bool = False) -> str:

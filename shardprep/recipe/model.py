@@ -48,7 +48,8 @@ class RunSettings:
     threads: int = 1
     """Threads that codecs and models use per worker; x264's bytes depend on it."""
     decoder: Literal["pyav", "decord"] = "pyav"
-    """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently. Gray frames always come from PyAV."""
+    """What decodes videos; decord seeks well, but reads no AV1 and shows 10-bit differently. Gray frames always come from PyAV.
+    Its wheel may not be passed on (NOTICE)."""
     on_corrupt: Literal["fail", "keep"] = "fail"
     """What becomes of a video that breaks in the middle or ends before its container says: failed, or kept as far as it decodes."""
     workers: int | Literal["auto"] = "auto"
@@ -56,7 +57,8 @@ class RunSettings:
     memory: str = "2GiB"
     """Memory that a worker may use, such as 512MiB or 2GiB."""
     max_failed: int | float | None = None
-    """Failures at which the run stops: a number (20) or a share of the samples (0.01); null: more than 10 that are also more than 5 %."""
+    """Failures at which the run stops: a number (20) or a share of a step's samples (0.01);
+    null: more than 10 that are also more than 5 %."""
     timeout_seconds: float | None = None
     """Time that a stage may take for one sample; null: what each stage says."""
     tmp: str | None = None

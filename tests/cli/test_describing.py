@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -59,3 +60,9 @@ def test_a_gather_is_shown_with_its_settings() -> None:
     result = CliRunner().invoke(app, ["stages", "pack"])
     assert result.exit_code == 0
     assert "shard_mib [MiB]: int = 512\n      A shard is closed before it would grow beyond this." in result.output
+
+
+def test_the_list_of_stages_shows_the_members_that_they_write() -> None:
+    lines = CliRunner().invoke(app, ["stages"]).stdout
+    assert re.search(r"embed_t5 .* t5, t5\.\*", lines)
+    assert re.search(r"latent, latent\.\*", lines)
