@@ -11,11 +11,12 @@ import typer.core
 
 from shardprep.cli import describing, doctor, looking, running, starting
 from shardprep.cli.discreet import discreet
+from shardprep.cli.stopping import EXIT_ABANDONED, EXIT_STOPPED, stopping
 from shardprep.errors import OutputInUse, RecipeError, ShardprepError, Stopped
 
-EXIT_ERROR, EXIT_USAGE, EXIT_STOPPED, EXIT_GIVEN_UP, EXIT_IN_USE = 1, 2, 3, 4, 5
+EXIT_ERROR, EXIT_USAGE, EXIT_IN_USE = 1, 2, 5
 EPILOG = (
-    "Exit codes: 0 done, 1 error, 2 wrong recipe or usage, 3 stopped after the shards in work, 4 stopped, shards in work given up, "
+    "Exit codes: 0 done, 1 error, 2 wrong recipe or usage, 3 stopped after the shards in work, 4 stopped, shards in work abandoned, "
     "5 another run works on the output with other settings."
 )
 
@@ -30,17 +31,20 @@ class Shardprep(typer.core.TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            print("Stopped: no shard was in work. Run the same command again.", file=sys.stderr)
+            raise typer.Exit(EXIT_STOPPED) from error
         except ShardprepError as error:
             if ctx.meta["debug"]:
                 raise
-            print(f"error: {error}", file=sys.stderr)
+            print(error if isinstance(error, Stopped) else f"error: {error}", file=sys.stderr)
             raise typer.Exit(exit_code(error)) from error
 
 
 def exit_code(error: ShardprepError) -> int:
     """Return the exit code that says what kind of error it was."""
     if isinstance(error, Stopped):
-        return EXIT_STOPPED if error.finished else EXIT_GIVEN_UP
+        return EXIT_STOPPED if error.finished else EXIT_ABANDONED
     if isinstance(error, OutputInUse):
         return EXIT_IN_USE
     return EXIT_USAGE if isinstance(error, RecipeError) else EXIT_ERROR
@@ -89,4 +93,8 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper) and (sys.stdout.encoding, sys.stdout.errors) != ("utf-8", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")
     sys.stdout, sys.stderr = discreet(sys.stdout), discreet(sys.stderr)
-    app()
+    try:
+        with stopping():
+            app()
+    except KeyboardInterrupt:
+        sys.exit(EXIT_STOPPED)

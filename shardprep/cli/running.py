@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
 
+from shardprep.cli.stopping import current_stop
 from shardprep.cli.stores import StoreOptions, read_options
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter
-    from shardprep.executors.local import StopSignal
     from shardprep.recipe.model import Recipe
 
 
@@ -53,8 +48,6 @@ LogOption = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OutputArgument = Annotated[str, typer.Argument(metavar="OUTPUT", help="The output folder or URL of a run.")]
-
-_FINISHING = b"stopping: shards in work are finished first; once more to give them up\n"
 
 
 def run(
@@ -165,7 +158,8 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, r
     from shardprep.driver.run import run as run_recipe
 
     recipe = wanted.load()
-    with _reporter(log) as reporter, _stopping() as stop:
+    with _reporter(log) as reporter:
+        stop = current_stop()
         _make_tiny_models(recipe, wanted.until, reporter)
         options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, redo=redo, debug=wants_debug())
         summary = run_recipe(recipe, options, reporter)
@@ -220,29 +214,3 @@ def _reporter(log: Log) -> LineReporter | JsonReporter | BarReporter:
     if log is Log.auto and sys.stderr.isatty():
         return reporters.BarReporter(reporters.make_console(stderr=True))
     return reporters.LineReporter(sys.stderr)
-
-
-@contextmanager
-def _stopping() -> Iterator[StopSignal]:
-    """Give what Ctrl-C and SIGTERM set: the first Ctrl-C finishes the shards in work, a second one or SIGTERM gives them up."""
-    from shardprep.executors.local import StopSignal
-
-    stop = StopSignal()
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        again = stop.finish.is_set()
-        stop.finish.set()
-        if again or number == signal.SIGTERM:
-            stop.abandon.set()
-            signal.signal(number, before[number])
-        # print may be in the middle of a line; a signal must not enter it again.
-        os.write(2, b"stopping: shards in work are given up\n" if stop.abandon.is_set() else _FINISHING)
-
-    for number in before:
-        signal.signal(number, ask)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""Stopping a run: the shards in work are finished or given up, nothing is half written, and the next run goes on."""
+"""Stopping a run: the shards in work are finished or abandoned, nothing is half written, and the next run goes on."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def left(output: Path) -> list[str]:
 def test_finish_lets_the_shard_in_work_commit(files: Path, notes: Path, tmp_path: Path) -> None:
     stopped, _ = stop_after_first_note(files, notes, tmp_path / "out", Linger(folder=str(notes), seconds=0.3), "finish")
     assert stopped.finished
-    assert str(stopped) == "stopped; the shards in work were finished, 2 are left. Run the recipe again to go on"
+    assert str(stopped) == "Stopped: the shards in work were finished, 2 shards of this step are left. Run the recipe again to make them."
     assert left(tmp_path / "out") == ["000000"]
     run_over(files, tmp_path / "out", Linger(folder=str(notes), seconds=0.3), samples_per_shard=2)
     assert left(tmp_path / "out") == ["000000", "000001", "000002"]
@@ -74,7 +74,7 @@ def test_finish_lets_the_shard_in_work_commit(files: Path, notes: Path, tmp_path
 def test_abandon_ends_whatever_a_stage_does(files: Path, notes: Path, tmp_path: Path, how: str) -> None:
     stopped, seconds = stop_after_first_note(files, notes, tmp_path / "out", LingerThen(folder=str(notes), how=how), "abandon")
     assert not stopped.finished
-    assert str(stopped) == "stopped; 1 shards in work were given up, 3 are left. Run the recipe again to go on"
+    assert str(stopped) == "Stopped: 1 unfinished shard was abandoned, 2 shards not begun. Run the recipe again to make them."
     assert seconds < 10
     assert left(tmp_path / "out") == []
     assert gone_within(1, int(first_note(notes)))
@@ -119,9 +119,9 @@ steps:
 @pytest.mark.parametrize(
     ("seconds", "signals", "code", "words", "shards"),
     [
-        (0.5, [signal.SIGINT], 3, "the shards in work were finished, 2 are left", ["000000"]),
-        (60, [signal.SIGINT, signal.SIGINT], 4, "1 shards in work were given up, 3 are left", []),
-        (60, [signal.SIGTERM], 4, "1 shards in work were given up, 3 are left", []),
+        (0.5, [signal.SIGINT], 3, "the shards in work were finished, 2 shards of this step are left", ["000000"]),
+        (60, [signal.SIGINT, signal.SIGINT], 4, "1 unfinished shard was abandoned, 2 shards not begun", []),
+        (60, [signal.SIGTERM], 4, "1 unfinished shard was abandoned, 2 shards not begun", []),
     ],
 )
 def test_ctrl_c_and_sigterm_on_the_command_line(

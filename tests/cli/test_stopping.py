@@ -1,0 +1,179 @@
+"""Ctrl-C and SIGTERM in every phase of a command: an answer within ten seconds, by the documented exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.executors.test_local import first_note
+from tests.executors.test_signals import PLUG_IN
+from tests.fates import make_files
+from tests.plugins.distribution import install
+
+# A command line of which one function waits: in Python, or deep in a library that does not let Python's handlers run.
+HELD = """
+    import hashlib, pkgutil, sys, time
+    from pathlib import Path
+    from shardprep.cli.app import main
+
+    def hold(*args, **kwargs):
+        (Path(notes) / "held").write_text("1")
+        if how == "deep":
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
+        time.sleep(1000)
+
+    _, held, notes, how, *sys.argv[1:] = sys.argv
+    module, _, name = held.rpartition(".")
+    setattr(pkgutil.resolve_name(module), name, hold)
+    main()
+"""
+RECIPE = """
+name: stopped
+source: {videos: files, samples_per_shard: 2}
+output: out
+workers: 1
+steps:
+  - work: [measure]
+  - good: {select: {where: "true", limit: 3}}
+  - train: {pack: {samples_per_shard: 2}}
+"""
+MEASURE = '''
+    """Measures nothing."""
+
+    from dataclasses import dataclass
+
+    from shardprep.core.stage import Map
+
+
+    @dataclass(frozen=True, kw_only=True)
+    class Measure(Map):
+        """Keep all."""
+
+        accepts = ()
+
+        def apply(self, sample):
+            return sample
+'''
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    make_files(tmp_path / "files", 4)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "held.py").write_text(textwrap.dedent(HELD))
+    return tmp_path
+
+
+def stopped(place: Path, command: list[str], env: dict[str, str], *signals: signal.Signals, gap: float = 0.0) -> tuple[int, str, float]:
+    """Begin a command, send signals once it has noted something, and return its exit code, its words and how long it took to end."""
+    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        first_note(place / "notes")
+        asked = time.monotonic()
+        for number in signals:
+            os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+            time.sleep(gap)
+        _, told = process.communicate(timeout=60)
+    return process.returncode, told, time.monotonic() - asked
+
+
+@pytest.mark.parametrize(
+    ("held", "arguments"),
+    [
+        ("shardprep.driver.run.raw_state", "run recipe.yaml"),
+        ("shardprep.driver.packing.plan_shards", "run recipe.yaml"),
+        ("shardprep.gather.select.Selection.cuts", "run recipe.yaml"),
+        ("shardprep.driver.run.write_info", "run recipe.yaml"),
+        ("shardprep.driver.plan.plan", "plan recipe.yaml"),
+        ("shardprep.driver.verify.verify", "verify out"),
+        ("shardprep.driver.status.status", "status out"),
+    ],
+)
+def test_whatever_the_command_itself_does_is_interrupted(place: Path, held: str, arguments: str) -> None:
+    env = install(place / "site", "measuring", MEASURE, measure="Measure")
+    command = [sys.executable, "held.py", held, "notes", "python", *arguments.split()]
+    code, told, seconds = stopped(place, command, env, signal.SIGINT)
+    assert (code, "Stopped: no shard was in work. Run the same command again." in told) == (3, True), told
+    assert "Traceback" not in told
+    assert seconds < 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_library_that_does_not_come_back_is_left_as_it_stands(place: Path, number: signal.Signals) -> None:
+    env = install(place / "site", "measuring", MEASURE, measure="Measure")
+    command = [sys.executable, "held.py", "shardprep.driver.run.raw_state", "notes", "deep", "run", "recipe.yaml"]
+    code, told, seconds = stopped(place, command, env, number)
+    assert (code, "did not end within 8 s" in told) == (4, True), told
+    assert seconds < 10
+
+
+SLOW = "list_sum(list_transform(range(source.bytes * 500000), x -> x % 7)) > 0"
+
+
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT, signal.SIGINT], 4), ([signal.SIGTERM], 4), ([signal.SIGINT], 3)])
+def test_a_selection_is_given_up_and_nothing_of_it_remains(place: Path, signals: list[signal.Signals], code: int) -> None:
+    env = install(place / "site", "waiting", PLUG_IN, wait_a_while="WaitAWhile")
+    slow = "true" if code == 3 else SLOW
+    wait = "wait_a_while: {folder: notes, seconds: 0}"
+    (place / "recipe.yaml").write_text(
+        RECIPE.replace("measure", wait).replace('"true", limit: 3', f'"{slow}"').replace("work: [", "work: [")
+    )
+    # The note is that of the pass before it, which takes no time at all.
+    code_was, told, seconds = stopped(place, [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"], env, *signals, gap=1.0)
+    assert code_was == code, told
+    assert seconds < 10 + 1.0 * len(signals)
+    assert "Stopped: " in told
+    assert not (place / "out" / "train").exists()
+
+
+def test_the_second_ctrl_c_ends_the_run_however_soon_it_comes(place: Path) -> None:
+    env = install(place / "site", "waiting", PLUG_IN, wait_a_while="WaitAWhile")
+    (place / "recipe.yaml").write_text(RECIPE.replace("measure", "wait_a_while: {folder: notes, seconds: 1000}"))
+    for gap in (0.0, 0.001, 0.01, 0.05, 0.2):
+        for note in (place / "notes").iterdir():
+            note.unlink()
+        command = [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"]
+        # Two that come at the same moment are one to the system, so a third one makes sure.
+        code, told, seconds = stopped(place, command, env, *[signal.SIGINT] * 3, gap=gap)
+        assert code == 4, told
+        assert "Stopped: 1 unfinished shard was abandoned, 1 shard not begun. Run the recipe again to make them." in told
+        assert "Traceback" not in told
+        assert seconds < 10
+
+
+DOWN = '''
+    """Asks a server that is down."""
+
+    from dataclasses import dataclass
+    from pathlib import Path
+
+    from shardprep.core.stage import Map
+    from shardprep.errors import Unavailable
+
+
+    @dataclass(frozen=True, kw_only=True)
+    class AskNobody(Map):
+        """Wait."""
+
+        accepts = ()
+
+        def apply(self, sample):
+            Path("notes/asked").write_text("1")
+            raise Unavailable("the server is down")
+'''
+
+
+def test_waiting_for_a_server_is_interrupted(place: Path) -> None:
+    env = install(place / "site", "asking", DOWN, ask_nobody="AskNobody")
+    (place / "recipe.yaml").write_text(RECIPE.replace("measure", "ask_nobody"))
+    code, told, seconds = stopped(place, [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"], env, signal.SIGINT)
+    assert code == 3, told
+    assert "Stopped: the shards in work were finished, 2 shards of this step are left." in told
+    assert seconds < 10
