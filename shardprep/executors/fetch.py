@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,9 @@ from shardprep.shards.store import Store
 from shardprep.sources.places import split_url
 
 DEFAULT_BYTES = 8 << 30
+_FETCH_SECONDS = 300.0
+_SLOWEST_DOWNLOAD = 256 << 10
+"""Bytes a second."""
 
 
 @dataclass
@@ -26,6 +30,13 @@ class Fetched:
     """Local paths by URL; a file that could not be fetched is not among them."""
     done: threading.Event = field(default_factory=threading.Event)
     dropped: threading.Event = field(default_factory=threading.Event)
+
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it takes so long that the worker had better read the files where they lie, under a limit of its own."""
+        return time.monotonic() - self.begun > _FETCH_SECONDS + self.num_bytes / _SLOWEST_DOWNLOAD
 
     @property
     def num_bytes(self) -> int:

@@ -66,6 +66,10 @@ class Job(Generic[T]):
     """How often each sample was in work when a worker died."""
     hung: Call | None = None
     """The call for which the worker was killed."""
+    is_quiet: bool = False
+    """Whether the worker was killed because it did nothing for long, outside of any call."""
+    begun: float = field(default_factory=time.monotonic)
+    """When the attempt was handed to a worker."""
     gone_since: float | None = None
     """When the worker's process was first found to be gone."""
     remote: list[RemoteFile] = field(default_factory=list)
@@ -75,12 +79,18 @@ class Job(Generic[T]):
     @property
     def is_fetched(self) -> bool:
         """Whether nothing that it reads is still on its way."""
-        return not self.remote or (self.fetched is not None and self.fetched.done.is_set())
+        return not self.remote or (self.fetched is not None and (self.fetched.done.is_set() or self.fetched.is_late))
 
-    def is_lost(self, open_limit_seconds: float) -> bool:
-        """Whether nothing will come of this attempt: a call takes longer than it may, or the process has left without a word."""
+    def is_lost(self, open_limit_seconds: float, quiet_limit_seconds: float) -> bool:
+        """Whether nothing will come of this attempt: a call takes longer than it may, or the process has left without a word.
+
+        Outside of calls a worker that gets on shows it; one that does not for `quiet_limit_seconds` reads or writes where
+        nothing answers, or is stopped.
+        """
         noted = read_journal(self.journal)
         now = time.monotonic()
+        quiet = now - self.begun > open_limit_seconds if noted.pid is None else now - noted.beat > quiet_limit_seconds
+        self.is_quiet = quiet and not noted.calls
         overdue = (c for c in noted.calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds))
         self.hung = next(overdue, None)
         if noted.pid is None or _is_there(noted.pid):
@@ -88,7 +98,7 @@ class Job(Generic[T]):
         elif self.gone_since is None:
             self.gone_since = now
         # Any other end than exit code 0 the pool tells by itself, and soon.
-        return self.hung is not None or (self.gone_since is not None and now - self.gone_since > _GRACE_SECONDS)
+        return self.hung is not None or self.is_quiet or (self.gone_since is not None and now - self.gone_since > _GRACE_SECONDS)
 
     def died(self, exit_code: int | None) -> ShardFailure | None:
         """Take from the journal what the worker was at when it died; return the failure where the shard is given up.
@@ -100,6 +110,8 @@ class Job(Generic[T]):
         if exit_code is None and self.gone_since is not None:
             exit_code = 0
         how = f"the worker process died ({_exit_words(exit_code)})"
+        if self.is_quiet:
+            how = "the worker process read or wrote nothing for too long, so that it was ended; see whether its disk or store answers,"
         opening = next((call for call in calls if call.stage.startswith(OPENING)), None)
         if opening is not None and self.hung is not None:
             raise RunFailed(f"{opening.stage}: gave no answer for {_seconds(opening)}; see what it loads, and from where")

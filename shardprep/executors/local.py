@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +16,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired
 
-from shardprep.errors import RunFailed, ShardError, Stopped, StoreError
+from shardprep.errors import RunFailed, ShardError, ShardprepError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
 from shardprep.executors.gpus import visible_gpus
 from shardprep.executors.inline import run_here
@@ -25,6 +24,7 @@ from shardprep.executors.job import Job, ShardFailure, Task, with_fields
 from shardprep.executors.main_module import RAN_AGAIN, RAN_AGAIN_WORDS, is_importable_again
 from shardprep.executors.scratch import Scratch
 from shardprep.executors.slot import Slot
+from shardprep.executors.stop import StopSignal
 from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
 from shardprep.runtime.worker import Problem, attempt, needs_main, wants_gpu
@@ -35,19 +35,12 @@ _POLL_SECONDS = 0.2
 _REFUSALS = 5
 _BACK_OFF_SECONDS = 2.0
 _OPEN_LIMIT_SECONDS = 3600.0
+_QUIET_LIMIT_SECONDS = 300.0
 _GIVEN_UP_IN_A_ROW = 3
 """Shards for which the surroundings fail to the end before the run stops: the others would fare no better."""
 
 T = TypeVar("T", bound=Task)
 R = TypeVar("R")
-
-
-@dataclass
-class StopSignal:
-    """How a run is asked to stop: `finish` lets the shards in work end, `abandon` gives them up."""
-
-    finish: threading.Event = field(default_factory=threading.Event)
-    abandon: threading.Event = field(default_factory=threading.Event)
 
 
 class LocalExecutor:
@@ -63,6 +56,7 @@ class LocalExecutor:
         fetch_bytes: int = DEFAULT_BYTES,
         back_off_seconds: float = _BACK_OFF_SECONDS,
         open_limit_seconds: float = _OPEN_LIMIT_SECONDS,
+        quiet_limit_seconds: float = _QUIET_LIMIT_SECONDS,
     ) -> None:
         """`tmp` is the folder for temporary files, None for the system's; `fetch_bytes` of it may be inputs fetched ahead."""
         self._stop = stop or StopSignal()
@@ -71,6 +65,7 @@ class LocalExecutor:
         gpus = dict(enumerate(visible_gpus()))
         self._slots = [Slot(gpus.get(number), threads, str(self._scratch.path)) for number in range(num_workers)]
         self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
+        self._quiet_limit_seconds = quiet_limit_seconds
         self._in_use: Sequence[Slot] = self._slots
         self._refused_in_a_row = self._given_up_in_a_row = 0
 
@@ -78,12 +73,13 @@ class LocalExecutor:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._fetcher.close()
-        for slot in self._slots:
-            slot.stop()
-        for slot in self._slots:
-            slot.close()
-        self._scratch.close()
+        with self._stop.watched():
+            self._fetcher.close()
+            for slot in self._slots:
+                slot.stop()
+            for slot in self._slots:
+                slot.close()
+            self._scratch.close()
 
     def run(self, tasks: Iterable[T], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
         """Run `function` on each task in a worker; yield each shard as it is committed or given up.
@@ -91,6 +87,12 @@ class LocalExecutor:
         Raises Stopped, StoreError where the store refuses, and RunFailed where no shard can be made.
         """
         jobs = deque(self._job(task) for task in tasks)
+        with self._stop.watched():
+            yield from self._run(jobs, function)
+            # Asked for while the last one was finished: nobody else may look for long.
+            self._check_stop(0, 0)
+
+    def _run(self, jobs: deque[Job[T]], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
         if jobs:
             # What differs between the tasks of a step are names.
             if needs_main(jobs[0].task, jobs[0].task.step):
@@ -114,7 +116,7 @@ class LocalExecutor:
                 self._let_go(job)
                 yield answer
             for future, (job, _) in running.items():
-                if not future.cancelled() and job.is_lost(self._open_limit_seconds):
+                if not future.cancelled() and job.is_lost(self._open_limit_seconds, self._quiet_limit_seconds):
                     future.cancel()
 
     def _run_here(self, jobs: deque[Job[T]], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
@@ -131,15 +133,11 @@ class LocalExecutor:
         return job
 
     def _check_stop(self, num_waiting: int, num_running: int) -> None:
-        if self._stop.abandon.is_set():
-            left = num_waiting + num_running
-            raise Stopped(
-                f"stopped; {num_running} shards in work were given up, {left} are left. Run the recipe again to go on", finished=False
-            )
+        if self._stop.abandon.is_set() and num_running:
+            raise Stopped(f"Stopped: {_unfinished(num_running, num_waiting)}. Run the recipe again to make them.", finished=False)
         if self._stop.finish.is_set() and not num_running:
-            raise Stopped(
-                f"stopped; the shards in work were finished, {num_waiting} are left. Run the recipe again to go on", finished=True
-            )
+            left = f"{_shards(num_waiting)} of this step {'is' if num_waiting == 1 else 'are'} left"
+            raise Stopped(f"Stopped: the shards in work were finished, {left}. Run the recipe again to make them.", finished=True)
 
     def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
         """Begin to fetch what the next tasks read, one for each worker."""
@@ -158,6 +156,7 @@ class LocalExecutor:
             jobs.remove(job)
             Path(job.journal).unlink(missing_ok=True)
             job.hung = job.gone_since = None
+            job.is_quiet, job.begun = False, time.monotonic()
             running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
 
     def _may_start(self, job: Job[T]) -> bool:
@@ -188,7 +187,10 @@ class LocalExecutor:
             slot.close()
             if slot.exit_code == RAN_AGAIN:
                 raise RunFailed(RAN_AGAIN_WORDS)
-            return job.died(died.exitcode if isinstance(died, ProcessExpired) else None)
+            failure = job.died(died.exitcode if isinstance(died, ProcessExpired) else None)
+            if failure is not None and job.is_quiet:
+                self._gave_up(failure.error)
+            return failure
         if not isinstance(answer, Problem):
             self._refused_in_a_row = self._given_up_in_a_row = 0
             return answer
@@ -209,15 +211,28 @@ class LocalExecutor:
             return None
         self._refused_in_a_row = 0
         error = RunFailed(f"shard {job.task.shard} of {job.task.step} was tried {job.refusals} times: {problem.message}")
+        self._gave_up(error)
+        return ShardFailure(job.task.shard, error)
+
+    def _gave_up(self, error: ShardprepError) -> None:
+        """Count a shard that was given up for the surroundings' sake; raise its error where it is one too many."""
         self._given_up_in_a_row += 1
         if self._given_up_in_a_row >= _GIVEN_UP_IN_A_ROW:
             raise error
-        return ShardFailure(job.task.shard, error)
 
     def _let_go(self, job: Job[T]) -> None:
         Path(job.journal).unlink(missing_ok=True)
         if job.fetched is not None:
             self._fetcher.drop(job.fetched)
+
+
+def _unfinished(num_running: int, num_waiting: int) -> str:
+    abandoned = f"{num_running} unfinished shard{'' if num_running == 1 else 's'} {'was' if num_running == 1 else 'were'} abandoned"
+    return f"{abandoned}, {_shards(num_waiting)} not begun" if num_waiting else abandoned
+
+
+def _shards(number: int) -> str:
+    return f"{number} shard{'' if number == 1 else 's'}"
 
 
 def default_workers(threads: int) -> int:

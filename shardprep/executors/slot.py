@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from pebble import ProcessPool
 
 from shardprep.executors.main_module import WorkerContext
 from shardprep.runtime.worker import start_worker
+
+_JOIN_SECONDS = 15.0
 
 R = TypeVar("R")
 
@@ -47,8 +52,16 @@ class Slot:
                 # The process died while it had nothing to do.
                 self.close()
         self._context = WorkerContext(with_main=self._with_main)
+        # Until the process has come to ignore it: a terminal sends Ctrl-C to all processes, and it is ours to answer.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return self._start_process(function, *arguments)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def _start_process(self, function: Callable[..., R], *arguments: Any) -> Future[R]:
         self._pool = ProcessPool(1, initializer=start_worker, initargs=self._arguments, context=self._context)
-        future = self._pool.schedule(function, args=arguments)
+        future: Future[R] = self._pool.schedule(function, args=arguments)
         return future
 
     def stop(self) -> None:
@@ -60,5 +73,7 @@ class Slot:
         """End the process and wait until it is gone."""
         if self._pool is not None:
             self._pool.stop()
-            self._pool.join()
+            # What waits for a disk that hangs cannot even be killed; it ends with its disk, or with the machine.
+            with suppress(TimeoutError, FutureTimeout):
+                self._pool.join(_JOIN_SECONDS)
             self._pool = None

@@ -101,7 +101,7 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
     """Return the outcomes, or what is wrong with the call."""
     name = stage_name(stage)
     try:
-        with work.journal.call(name, [sample.key for sample in batch], work.limit_of(stage) * len(batch)), work.timed(name):
+        with work.journal.call(name, [sample.key for sample in batch], work.limit_of(stage, len(batch))), work.timed(name):
             # As a tuple: a stage that changes its batch would change what its outcomes are counted against.
             returned: Any = process(tuple(batch))
             outcomes = list(returned) if hasattr(returned, "__iter__") else returned

@@ -53,6 +53,10 @@ class Item:
     prepared: Prepared = field(default_factory=Prepared)
 
 
+_BATCH_LIMIT = 4
+"""A batch that takes longer than so many samples may is divided, and then every sample has its own limit."""
+
+
 @dataclass
 class Work:
     """What a worker keeps while it makes one shard; leaving its context ends the threads that it started."""
@@ -86,9 +90,10 @@ class Work:
         self._opened.callback(budget.close)
         return thread
 
-    def limit_of(self, stage: Stage) -> float:
-        """Return the seconds that a stage may take for one sample."""
-        return stage.timeout_seconds if self.settings.timeout_seconds is None else self.settings.timeout_seconds
+    def limit_of(self, stage: Stage, num_samples: int = 1) -> float:
+        """Return the seconds that a stage may take for a call: for a batch that can be divided at most those of four samples."""
+        limit = stage.timeout_seconds if self.settings.timeout_seconds is None else self.settings.timeout_seconds
+        return limit * (num_samples if stage.group_by is not None else min(num_samples, _BATCH_LIMIT))
 
     def note(self, stage: str, key: str, error: BaseException, failure: Failed) -> Failed:
         """Keep where an exception came from, unless it says itself what is wrong with the sample; return the failure."""

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+_BEAT_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Call:
@@ -32,15 +34,18 @@ class Noted:
     pid: int | None = None
     """The worker's process; None where nothing readable is noted."""
     calls: tuple[Call, ...] = ()
+    beat: float = 0.0
+    """When the worker last showed that it gets on, on the monotonic clock."""
 
 
 class Journal:
-    """Notes calls in a small file, from several threads. Without a file it notes nothing."""
+    """Notes calls in a small file, from several threads, and that work outside of calls gets on. Without a file it notes nothing."""
 
     def __init__(self, path: str | None) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600) if path else None
         self._calls: dict[int, Call] = {}
         self._next = 0
+        self._noted_at = 0.0
         self._lock = threading.Lock()
         self._write()
 
@@ -58,6 +63,12 @@ class Journal:
                 del self._calls[number]
                 self._write()
 
+    def beat(self) -> None:
+        """Note that work gets on; called as often as you like."""
+        if time.monotonic() - self._noted_at > _BEAT_SECONDS:
+            with self._lock:
+                self._write()
+
     def close(self) -> None:
         """Note nothing more; a thread that still runs must not write into a descriptor that is another file's by then."""
         with self._lock:
@@ -68,7 +79,8 @@ class Journal:
     def _write(self) -> None:
         if self._fd is None:
             return
-        text = json.dumps({"pid": os.getpid(), "calls": [asdict(call) for call in self._calls.values()]})
+        self._noted_at = time.monotonic()
+        text = json.dumps({"pid": os.getpid(), "beat": self._noted_at, "calls": [asdict(call) for call in self._calls.values()]})
         # One line in one write; what a longer one before it leaves behind its end does not count.
         os.pwrite(self._fd, f"{zlib.crc32(text.encode()):08x} {text}\n".encode(), 0)
 
@@ -82,6 +94,6 @@ def read_journal(path: str) -> Noted:
             return Noted()
         noted = json.loads(text)
         calls = (Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in noted["calls"])
-        return Noted(noted["pid"], tuple(calls))
+        return Noted(noted["pid"], tuple(calls), noted["beat"])
     except (OSError, ValueError, KeyError):
         return Noted()

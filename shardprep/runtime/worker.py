@@ -83,6 +83,8 @@ def start_worker(gpu: str | None, threads: int, parent: int, tmp: str) -> None:
     """Prepare a worker process: one GPU or none, thread counts, an end when the parent dies, `tmp` for its files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Blocked while the process was started; a program that a stage starts inherits this.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(threads)
     # Before any library is loaded that reads it.

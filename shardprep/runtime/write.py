@@ -46,6 +46,12 @@ _RECORDED_VERSIONS = (
     "open_clip_torch",
 )
 
+COMMITTING = "commit"
+"""What stands in the journal for the commit, where a stage's name would."""
+_COMMIT_SECONDS = 600.0
+_SLOWEST_UPLOAD = 256 << 10
+"""Bytes a second below which a store counts as hanging."""
+
 
 class ShardWriter:
     """Takes the results of one shard in order and commits them; leaves nothing behind where it is not asked to."""
@@ -71,6 +77,7 @@ class ShardWriter:
 
     def add(self, result: Result) -> None:
         """Write the members of one input sample's results and note its rows; what cannot be written fails."""
+        self._work.journal.beat()
         if result.receiver is not None:
             self._receivers[result.row.key] = result.receiver
         if again := next((out.row.key for out in result.outgoing if out.row.key in self._keys), None):
@@ -98,6 +105,12 @@ class ShardWriter:
         self._inputs = with_shared_fates(self._inputs, self._receivers)
         kept = {row.key for row in self._outputs if row.fate == "kept"}
         assert kept == {key for row in self._inputs for key in row.into}, "input and output rows name each other"
+        size = self._tar.size if self._tar is not None else 0
+        with self._work.journal.call(COMMITTING, [], commit_limit(size)):
+            return self._commit(num_reused)
+
+    def _commit(self, num_reused: int) -> tuple[Committed, bool]:
+        task, store = self._task, self._store
         tar = self._commit_tar()
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
         footer = replace(self._footer(tar), reused=num_reused, reused_seconds=round(reused_seconds, 3))
@@ -139,7 +152,7 @@ class ShardWriter:
         if self._tar is None:
             self._file = self._store.create()
             self._file.__enter__()
-            self._tar = TarWriter(self._file)
+            self._tar = TarWriter(self._file, beat=self._work.journal.beat)
         with refusals(f"copying {key}.{member.suffix} into shard {self._task.shard}"):
             return self._tar.add(key, member)
 
@@ -172,6 +185,11 @@ class ShardWriter:
             code=dict(task.code),
             supersedes=tuple(sorted(name for name in task.earlier if parse_ledger_name(name))),
         )
+
+
+def commit_limit(num_bytes: int) -> float:
+    """Return the seconds that a commit of a tar may take: some stores are only written then."""
+    return _COMMIT_SECONDS + num_bytes / _SLOWEST_UPLOAD
 
 
 def find_standing(task: ShardTask, store: Store) -> Committed | None:

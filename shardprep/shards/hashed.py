@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -36,8 +37,10 @@ class HashedWriter:
     Whoever copies reads into `space()` and then calls `advance`: no byte is copied in between.
     """
 
-    def __init__(self, file: TarFile) -> None:
+    def __init__(self, file: TarFile, beat: Callable[[], None] | None = None) -> None:
+        """`beat` is called for every block that was written."""
         self._file = file
+        self._beat = beat
         self._hash = hashlib.sha256()
         self._hash_at_mark = self._hash.copy()
         # One thread: hashing is in order. An executor's thread ends with it, however its owner ends.
@@ -107,6 +110,8 @@ class HashedWriter:
             self._block, earlier = self._free.popleft()
             if earlier:
                 earlier.result()
+        if self._beat is not None:
+            self._beat()
 
     def _hash_block(self, view: memoryview, mark: int | None) -> None:
         if mark is not None:

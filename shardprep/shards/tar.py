@@ -6,7 +6,7 @@ import hashlib
 import io
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -75,9 +75,9 @@ class TarWriter:
     Where adding a member fails, all of its sample is taken out of the tar again, so that the others can go on.
     """
 
-    def __init__(self, file: TarFile, name: str = "tar") -> None:
-        """`file` is empty and writable; `name` stands for the tar in messages."""
-        self._out = HashedWriter(file)
+    def __init__(self, file: TarFile, name: str = "tar", beat: Callable[[], None] | None = None) -> None:
+        """`file` is empty and writable; `name` stands for the tar in messages; `beat` is called while a long member is copied."""
+        self._out = HashedWriter(file, beat)
         self._order = _Order(name)
         self._where = name
         self._is_whole = True
@@ -98,6 +98,11 @@ class TarWriter:
             self._is_whole = False
             self.take_back()
             raise
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._out.position
 
     def take_back(self) -> None:
         """Remove the members of the key that was added last; it may come again."""
