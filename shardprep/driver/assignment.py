@@ -16,6 +16,7 @@ from shardprep.errors import Damaged, ShardError, StoreError
 from shardprep.shards.ledger import read_table
 from shardprep.shards.local import ABSENT
 from shardprep.shards.names import parse_ledger_name
+from shardprep.shards.parquet import open_parquet_bytes
 from shardprep.shards.set import SetInfo
 from shardprep.shards.store import Store
 from shardprep.sources.entry import SourceEntry
@@ -82,7 +83,7 @@ def read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
     if (noted := was.assignment if was else (there[0] if len(there) == 1 else None)) in names:
         # Damaged, or taken away by another run: the ledgers know as well.
         with suppress(pa.ArrowException, OSError, ValueError, StoreError, Damaged):
-            table = pq.ParquetFile(pa.BufferReader(_checked(store, str(noted)))).read(use_threads=False)
+            table = open_parquet_bytes(_checked(store, str(noted))).read(use_threads=False)
             return table.cast(_COLUMNS).replace_schema_metadata(table.schema.metadata)
     rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
     return pa.Table.from_pylist(rows, _COLUMNS)

@@ -16,6 +16,7 @@ from shardprep.packed.manifest import FailedSamples, IndexFile, PackedTar
 from shardprep.packed.names import INDEX_FILE, MANIFEST_FILE
 from shardprep.shards.columns import leaf_names
 from shardprep.shards.ledger import ROW_TYPES, footer_of, read_table
+from shardprep.shards.parquet import open_parquet
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.verify import sha256_of
 
@@ -90,10 +91,9 @@ def write_index(store: Store, tables: Iterable[pa.Table]) -> IndexFile:
 
 def index_groups(store: Store) -> Iterator[pa.Table]:
     """Yield the index shard by shard."""
-    with store.blob(INDEX_FILE).open() as file:
-        index = pq.ParquetFile(file)
-        for number in range(index.num_row_groups):
-            yield index.read_row_group(number, use_threads=False)
+    index = open_parquet(store.blob(INDEX_FILE))
+    for number in range(index.num_row_groups):
+        yield index.read_row_group(number, use_threads=False)
 
 
 def _index(rows: pa.Table, members: pa.ListArray, tar: str) -> pa.Table:

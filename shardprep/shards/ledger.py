@@ -19,6 +19,7 @@ from shardprep.core.sample import Record
 from shardprep.errors import REPAIR, ShardError
 from shardprep.redaction import redact
 from shardprep.shards.columns import is_plain, pick_leaves, record_columns
+from shardprep.shards.parquet import open_parquet_bytes
 from shardprep.shards.refusal import refusals
 from shardprep.shards.tar import Placed
 
@@ -235,9 +236,8 @@ def read_table(blob: Blob, name: str, columns: Sequence[str] | None = None) -> p
     with refusals(f"reading {name}"):
         data = read_blob(blob)
     try:
-        file = pq.ParquetFile(pa.BufferReader(data))
+        file = open_parquet_bytes(data)
         _check_seal(data, file.metadata.metadata, name)
-        # Without threads: one of Arrow's that lets go of our bytes while the interpreter ends aborts the process.
         table = file.read(columns=None if columns is None else pick_leaves(file.schema_arrow, columns), use_threads=False)
         table.validate(full=True)
     except _DAMAGE as error:

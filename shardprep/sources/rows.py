@@ -128,12 +128,11 @@ def _parse(text: str, what: str) -> Any:
 
 def _read_parquet(blob: Blob, what: str) -> list[Row]:
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    from shardprep.shards.parquet import open_parquet
 
     try:
-        with blob.open() as file:
-            # Without threads: one of Arrow's that lets go of our file while the interpreter ends aborts the process.
-            rows: list[Row] = pq.ParquetFile(pa.PythonFile(file, mode="r")).read(use_threads=False).to_pylist()
+        rows: list[Row] = open_parquet(blob).read(use_threads=False).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
