@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from shardprep.core.tensors import TensorInfo, empty_tensor_file, read_header
 from shardprep.errors import ShardError
 from shardprep.gather.settings import Pack
 from shardprep.packed.names import ROWS_SUFFIX
+from shardprep.runtime.journal import Journal
 from shardprep.shards.join import Chain, JoinedRow, MemberAt, read_rows
 from shardprep.shards.packed_record import ColumnTypes
 from shardprep.shards.refusal import refusals
@@ -182,6 +184,7 @@ def _rows_of(task: OutlineTask) -> Iterator[PackRow | Unpackable]:
     stores = [Store(at.tars or at.url, task.storage_options) for at in task.chain]
 
     def complete(row: JoinedRow) -> PackRow | Unpackable:
+        journal.beat()
         tensors = {}
         for role, at in row.members.items():
             if at.placed.suffix.endswith(".safetensors") and task.settings.packs(role):
@@ -198,7 +201,7 @@ def _rows_of(task: OutlineTask) -> Iterator[PackRow | Unpackable]:
                     return Unpackable(row.key, f"{where}: {error}")
         return PackRow(row.key, row.record, row.members, tensors)
 
-    with ThreadPoolExecutor(_HEADERS_AT_ONCE) as threads:
+    with closing(Journal(task.journal)) as journal, ThreadPoolExecutor(_HEADERS_AT_ONCE) as threads:
         yield from threads.map(complete, read_rows(task.chain, task.storage_options))
 
 

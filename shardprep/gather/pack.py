@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from shardprep.core.tensors import TensorInfo, align_header, read_header
 from shardprep.errors import ShardError, StoreError
 from shardprep.gather.outline import ALIGNMENT, TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
 from shardprep.gather.planning import PlannedShard
+from shardprep.runtime.journal import Journal
 from shardprep.shards.columns import ARROW_TYPES
 from shardprep.shards.hashed import TarDigest
 from shardprep.shards.join import MemberAt
@@ -90,7 +92,8 @@ def pack_shard(task: PackTask) -> PackedShard:
     if standing := _standing(task, store):
         return standing
     try:
-        return _write(task, store)
+        with closing(Journal(task.journal)) as journal:
+            return _write(task, store, journal)
     except (ShardError, StoreError):
         # An equal run that was first has taken away the rows, as the packing is whole.
         if standing := _standing(task, store):
@@ -110,13 +113,14 @@ def _standing(task: PackTask, store: Store) -> PackedShard | None:
     return PackedShard(shard=task.shard, committed=Committed.from_footer(name, footer), worked_on=0, adopted=True)
 
 
-def _write(task: PackTask, store: Store) -> PackedShard:
+def _write(task: PackTask, store: Store, journal: Journal) -> PackedShard:
     ledgers = store.at(LEDGERS)
     tars = [Store(url, task.storage_options) for url in task.tars]
     rows: list[OutputRow] = []
     with store.create() as file:
-        tar = TarWriter(file, task.shard)
+        tar = TarWriter(file, task.shard, journal.beat)
         for row in _rows(task, ledgers):
+            journal.beat()
             placed: list[Placed] = []
             tensors: list[PlacedTensor] = []
             for packed in _whole(row, task, tars):
@@ -128,8 +132,9 @@ def _write(task: PackTask, store: Store) -> PackedShard:
                 OutputRow(key=row.key, parent=row.key, fate="kept", record=row.record, members=tuple(placed), tensors=tuple(tensors))
             )
         done = tar.close()
-        _publish(file, store, f"{task.shard}.tar", done)
-    return _commit(task, ledgers, tuple(rows), TarRef(name=f"{task.shard}.tar", sha256=done.sha256, size=done.size))
+        with journal.commit(done.size):
+            _publish(file, store, f"{task.shard}.tar", done)
+            return _commit(task, ledgers, tuple(rows), TarRef(name=f"{task.shard}.tar", sha256=done.sha256, size=done.size))
 
 
 def _publish(file: NewFile, store: Store, name: str, done: TarDigest) -> None:

@@ -8,11 +8,14 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _BEAT_SECONDS = 1.0
+_COMMIT_SECONDS = 600.0
+_SLOWEST_UPLOAD = 256 << 10
+"""Bytes a second below which a store counts as hanging."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Journal:
             with self._lock:
                 del self._calls[number]
                 self._write()
+
+    def commit(self, num_bytes: int) -> AbstractContextManager[None]:
+        """Note the commit of a tar of so many bytes while the body runs: some stores are only written then."""
+        return self.call("commit", [], _COMMIT_SECONDS + num_bytes / _SLOWEST_UPLOAD)
 
     def beat(self) -> None:
         """Note that work gets on; called as often as you like."""

@@ -46,12 +46,6 @@ _RECORDED_VERSIONS = (
     "open_clip_torch",
 )
 
-COMMITTING = "commit"
-"""What stands in the journal for the commit, where a stage's name would."""
-_COMMIT_SECONDS = 600.0
-_SLOWEST_UPLOAD = 256 << 10
-"""Bytes a second below which a store counts as hanging."""
-
 
 class ShardWriter:
     """Takes the results of one shard in order and commits them; leaves nothing behind where it is not asked to."""
@@ -101,15 +95,14 @@ class ShardWriter:
 
     def commit(self, num_reused: int, reused_seconds: float = 0.0) -> tuple[Committed, bool]:
         """Make the shard exist; return what stands in the store now and whether another writer was first."""
-        task, store = self._task, self._store
         self._inputs = with_shared_fates(self._inputs, self._receivers)
         kept = {row.key for row in self._outputs if row.fate == "kept"}
         assert kept == {key for row in self._inputs for key in row.into}, "input and output rows name each other"
         size = self._tar.size if self._tar is not None else 0
-        with self._work.journal.call(COMMITTING, [], commit_limit(size)):
-            return self._commit(num_reused)
+        with self._work.journal.commit(size):
+            return self._commit(num_reused, reused_seconds)
 
-    def _commit(self, num_reused: int) -> tuple[Committed, bool]:
+    def _commit(self, num_reused: int, reused_seconds: float) -> tuple[Committed, bool]:
         task, store = self._task, self._store
         tar = self._commit_tar()
         name = str(ledger_name(task.shard, task.fingerprint, task.retry))
@@ -185,11 +178,6 @@ class ShardWriter:
             code=dict(task.code),
             supersedes=tuple(sorted(name for name in task.earlier if parse_ledger_name(name))),
         )
-
-
-def commit_limit(num_bytes: int) -> float:
-    """Return the seconds that a commit of a tar may take: some stores are only written then."""
-    return _COMMIT_SECONDS + num_bytes / _SLOWEST_UPLOAD
 
 
 def find_standing(task: ShardTask, store: Store) -> Committed | None:

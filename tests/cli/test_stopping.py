@@ -117,20 +117,27 @@ def test_a_library_that_does_not_come_back_is_left_as_it_stands(place: Path, num
 SLOW = "list_sum(list_transform(range(source.bytes * 500000), x -> x % 7)) > 0"
 
 
-@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT, signal.SIGINT], 4), ([signal.SIGTERM], 4), ([signal.SIGINT], 3)])
-def test_a_selection_is_given_up_and_nothing_of_it_remains(place: Path, signals: list[signal.Signals], code: int) -> None:
-    env = install(place / "site", "waiting", PLUG_IN, wait_a_while="WaitAWhile")
-    slow = "true" if code == 3 else SLOW
-    wait = "wait_a_while: {folder: notes, seconds: 0}"
-    (place / "recipe.yaml").write_text(
-        RECIPE.replace("measure", wait).replace('"true", limit: 3', f'"{slow}"').replace("work: [", "work: [")
-    )
-    # The note is that of the pass before it, which takes no time at all.
-    code_was, told, seconds = stopped(place, [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"], env, *signals, gap=1.0)
-    assert code_was == code, told
-    assert seconds < 10 + 1.0 * len(signals)
-    assert "Stopped: " in told
-    assert not (place / "out" / "train").exists()
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT, signal.SIGINT], 4), ([signal.SIGTERM], 4)])
+def test_a_selection_is_abandoned_and_nothing_of_it_remains(place: Path, signals: list[signal.Signals], code: int) -> None:
+    env = install(place / "site", "measuring", MEASURE, measure="Measure")
+    (place / "recipe.yaml").write_text(RECIPE.replace('"true", limit: 3', f'"{SLOW}"'))
+    command = [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"]
+    told, seconds = "", 0.0
+    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        deadline = time.monotonic() + 60
+        while not (place / "out" / "good" / "set.json").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        asked = time.monotonic()
+        for number in signals:
+            os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+            time.sleep(0.2)
+        _, told = process.communicate(timeout=60)
+        seconds = time.monotonic() - asked
+    assert process.returncode == code, told
+    assert seconds < 10
+    assert "Stopped: 1 unfinished shard was abandoned" in told
+    assert not list((place / "out" / "good").glob("*.parquet"))
 
 
 def test_the_second_ctrl_c_ends_the_run_however_soon_it_comes(place: Path) -> None:
