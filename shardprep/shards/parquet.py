@@ -22,5 +22,5 @@ def open_parquet(blob: Blob) -> pq.ParquetFile:
 def open_parquet_bytes(data: bytes) -> pq.ParquetFile:
     """Open what was read already; its bytes are copied into Arrow's memory."""
     buffer = pa.allocate_buffer(len(data))
-    memoryview(buffer)[:] = data
+    memoryview(buffer).cast("B")[:] = data
     return pq.ParquetFile(pa.BufferReader(buffer))
