@@ -114,7 +114,7 @@ def test_a_library_that_does_not_come_back_is_left_as_it_stands(place: Path, num
     assert seconds < 10
 
 
-SLOW = "list_sum(list_transform(range(source.bytes * 500000), x -> x % 7)) > 0"
+SLOW = "list_sum(list_transform(range(source.bytes * 500000), lambda x: x % 7)) > 0"
 
 
 @pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT, signal.SIGINT], 4), ([signal.SIGTERM], 4)])
@@ -143,7 +143,7 @@ def test_a_selection_is_abandoned_and_nothing_of_it_remains(place: Path, signals
 def test_the_second_ctrl_c_ends_the_run_however_soon_it_comes(place: Path) -> None:
     env = install(place / "site", "waiting", PLUG_IN, wait_a_while="WaitAWhile")
     (place / "recipe.yaml").write_text(RECIPE.replace("measure", "wait_a_while: {folder: notes, seconds: 1000}"))
-    for gap in (0.0, 0.001, 0.01, 0.05, 0.2):
+    for gap in (0.0, 0.01, 0.2):
         for note in (place / "notes").iterdir():
             note.unlink()
         command = [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"]
