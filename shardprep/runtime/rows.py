@@ -7,12 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shardprep.core.fingerprint import canonical_json
 from shardprep.core.outcome import Dropped, Failed, Joined
 from shardprep.core.reads import is_column
 from shardprep.core.sample import Member, Sample, flatten
 from shardprep.runtime.item import Item
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.ledger import Fate, InputRow, OutputRow
+from shardprep.sources.columns import shape_problem
+
+MAX_RECORD_BYTES = 1 << 20
+"""What the record of one sample may hold, as JSON."""
 
 _KINDS: dict[str | None, type | tuple[type, ...]] = {"double": (int, float), "int64": int, "string": str, "bool": bool}
 
@@ -53,12 +58,21 @@ def result_of(origin: str, items: Sequence[Item], digest: str | None, task: Shar
 
 
 def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
-    """Return the record as plain JSON values of the declared types; ValueError names a column that cannot be stored."""
+    """Return the record as plain JSON values of the declared types; ValueError names what cannot be stored, or is too much."""
+    if problem := shape_problem(record):
+        raise ValueError(f"the record cannot be stored: {problem}")
     leaves = {name: plain_value(name, value, types.get(name)) for name, value in flatten(record)}
     for name in leaves:
         if not is_column(name):
             raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
-    return dict(Sample("", {}).with_columns(leaves).record)
+        if not _is_unicode(name) or "\0" in name or not all(name.split(".")):
+            raise ValueError(f"column {name!r} has a part without a name, or one that is no text; give it a name of letters, digits and _")
+    plain = dict(Sample("", {}).with_columns(leaves).record)
+    if (size := len(canonical_json(plain))) > MAX_RECORD_BYTES:
+        raise ValueError(
+            f"the record has {size} bytes as JSON; at most {MAX_RECORD_BYTES} are stored. Large values are members, such as .npy or .txt"
+        )
+    return plain
 
 
 def _single(item: Item, digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
