@@ -8,10 +8,11 @@ from shardprep.driver.assignment import damage_of_assignment
 from shardprep.errors import Damaged, ShardError
 from shardprep.packed.names import MANIFEST_FILE
 from shardprep.packed.verify import verify_packed
-from shardprep.shards.names import SET_FILE, parse_ledger_name
+from shardprep.shards.names import SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.set import read_info, read_info_to_replace
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
+from shardprep.sources.tar_index import damaged_indexes
 
 
 def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
@@ -31,6 +32,10 @@ def _verify(url: str, storage_options: Mapping[str, object] | None) -> Iterator[
         yield from verify_packed(url, storage_options)
         return
     yield from verify_set(url, storage_options)
+    for name in damaged_indexes(store.at(SOURCE_TARS)) if info is not None and not info.parents else ():
+        yield Problem(
+            f"{url}/{SOURCE_TARS}/{name}", "it was changed after it was written", "Run the recipe again: it is a cache, and made anew"
+        )
     if info is not None and info.assignment is not None and (why := damage_of_assignment(store, info.assignment)):
         yield Problem(f"{url}/{info.assignment}", why, "Run the recipe again: it is written anew")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import zlib
@@ -28,6 +29,7 @@ _DOCUMENTS = "documents.json.z"
 _FILES_AT_ONCE = 16
 _FORMAT = 3
 """Raised where a tar is read in another way, so that what was kept is not used."""
+_SEAL_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class TarIndexes:
         if (samples := self._read(kept)) is None:
             folder, base = split_url(url)
             samples = list(read_tar(Store(folder, storage_options), base, file.size, name))
-            self._new[kept] = zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode())
+            self._new[kept] = _sealed(zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode()))
         return samples
 
     def documents(self, files: Mapping[str, StoredFile], read: Callable[[str, StoredFile], Any]) -> dict[str, Any]:
@@ -110,10 +112,26 @@ class TarIndexes:
         if self._store is None or name not in self._there:
             return None
         try:
-            return [_from_json(data) for data in json.loads(zlib.decompress(self._store.read(name)))]
+            return [_from_json(data) for data in json.loads(zlib.decompress(_unsealed(self._store.read(name))))]
         except (StoreError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
             # It is only a cache: damaged, or taken away by another run, it counts as not there.
             return None
+
+
+def _sealed(data: bytes) -> bytes:
+    """Return the bytes behind their sha256: zlib's own checksum passes over bits that it does not read."""
+    return hashlib.sha256(data).digest() + data
+
+
+def _unsealed(data: bytes) -> bytes:
+    if hashlib.sha256(data[_SEAL_BYTES:]).digest() != data[:_SEAL_BYTES]:
+        raise ValueError("it was changed after it was written")
+    return data[_SEAL_BYTES:]
+
+
+def damaged_indexes(store: Store) -> list[str]:
+    """Return the names of kept indexes that were changed after they were written."""
+    return [name for name in store.names() if TarIndexes(store)._read(name) is None]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from shardprep.sources import tar_index
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
-from shardprep.sources.tar_index import TarIndexes
+from shardprep.sources.tar_index import TarIndexes, damaged_indexes
 from tests.driver.outputs import files, strays
 from tests.sources.test_tars import write_tar
 
@@ -122,3 +122,22 @@ def test_a_second_run_reads_no_tar_of_the_source(folder: Path, tmp_path: Path, w
     os.utime(folder / "rich.tar")
     assert plan(recipe).has_work, "as with any file: another time is another version"
     assert walked == ["rich.tar"]
+
+
+def test_every_changed_byte_of_what_was_kept_is_found_and_gives_no_wrong_value(folder: Path, tmp_path: Path) -> None:
+    recipe = Recipe(name="tars", source=SourceSpec(shards=f"{folder}/rich.tar"), steps=(), output=str(tmp_path / "out"))
+    run(recipe)
+    fresh = listed(folder)
+    (kept,) = (tmp_path / "out/raw/tars").iterdir()
+    data = kept.read_bytes()
+    for place in range(len(data)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << (place % 8)
+        kept.write_bytes(flipped)
+        assert damaged_indexes(Store(str(kept.parent))) == [kept.name], place
+        assert listed(folder, TarIndexes(Store(str(kept.parent)))) == fresh
+    assert [str(problem) for problem in verify(str(tmp_path / "out"))] == [
+        f"{kept}: it was changed after it was written. Run the recipe again: it is a cache, and made anew"
+    ]
+    run(recipe)
+    assert list(verify(str(tmp_path / "out"))) == []
