@@ -94,24 +94,28 @@ class PackStep:
             return ("it is there, and its description is to be written again",)
         return tuple(differences(current.info.identity, self._info.identity) or ["what it packs changed"])
 
+    def is_whole(self) -> bool:
+        """Whether the packing that this step is to make is there, be it the one that counts or not."""
+        return self._whole() is not None
+
     def adopt(self) -> bool:
         """Make a packing that is whole already the one that counts; False where it is still to be made."""
-        try:
-            packing = whole_packing(self._store)
-        except ShardError:
-            return False
-        self._point(packing)
-        return True
+        packing = self._whole()
+        if packing is not None:
+            self._point(packing)
+        return packing is not None
+
+    def _whole(self) -> Packing | None:
+        if self.fingerprint is not None:
+            with suppress(ShardError):
+                return whole_packing(self._store)
+        return None
 
     def repair(self) -> list[str]:
         """Take away what is damaged in the packing that is there; return what is wrong with it. Every byte of it is read."""
-        if self.fingerprint is None:
-            return []
-        try:
-            return remove_damaged(whole_packing(self._store))
-        except ShardError:
-            # Torn, or a document is damaged: that is made again anyway.
-            return []
+        # What is torn, or lacks a document, is made again anyway.
+        packing = self._whole()
+        return remove_damaged(packing) if packing is not None else []
 
     def outline_tasks(self) -> list[OutlineTask]:
         """Return the input shards to outline: what `start` plans with."""

@@ -83,6 +83,7 @@ class _Planning:
         shards = current.manifest.shards if current else ()
         num_shards = len(shards)
         done, follows = packing.is_done(), packing.fingerprint is None
+        stands = done or packing.is_whole()
         samples = total(self.expected[parent.name], parent.info.shards)
         self.steps.append(
             StepPlan(
@@ -93,10 +94,11 @@ class _Planning:
                 stale=num_shards if not done and not follows else 0,
                 follows=max(1, num_shards) if follows else 0,
                 reasons=packing.reasons(),
+                notes=("it was packed before, and only comes to count again",) if stands and not done else (),
                 num_bytes=sum(shard.size for shard in shards),
                 seconds_estimate=None,
-                samples=0 if done else None if samples is None else round(samples),
-                bytes_estimate=0 if done else self._packed_bytes(parent, samples) if pack.roles is None else None,
+                samples=0 if stands else None if samples is None else round(samples),
+                bytes_estimate=0 if stands else self._packed_bytes(parent, samples) if pack.roles is None else None,
             )
         )
 

@@ -88,6 +88,16 @@ def test_a_packed_set_says_what_of_it_changed(made: Made) -> None:
     assert (step.stale, step.reasons) == (2, ("what it packs changed",))
 
 
+def test_a_packing_that_is_whole_is_only_to_count_again(made: Made) -> None:
+    assert planned(made.recipe(seed=1))["train"].samples == 6
+    run(made.recipe(seed=1))
+    step = planned(made.recipe())["train"]
+    assert (step.samples, step.bytes_estimate) == (0, 0)
+    assert step.notes == ("it was packed before, and only comes to count again",)
+    assert [one.shards_made for one in run(made.recipe()).steps] == [0] * 5
+    assert not plan(made.recipe()).has_work
+
+
 @pytest.mark.parametrize("name", ["index.parquet", "b000-000001.tar", "ledgers"])
 def test_a_packed_set_that_lacks_a_file_is_not_done(made: Made, name: str) -> None:
     path = current_packing(made.output / "train") / name
