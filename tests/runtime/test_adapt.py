@@ -66,7 +66,7 @@ def run_over(videos: Path, output: Path, stages: Sequence[Stage]) -> dict[str, S
     run(
         Recipe(
             name="adapt",
-            source=SourceSpec(videos=str(videos)),
+            source=SourceSpec(videos=str(videos), samples_per_shard=64),
             output=str(output),
             settings=RunSettings(workers=1),
             steps=(Pass(name="work", stages=tuple(stages)),),
