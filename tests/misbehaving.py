@@ -71,6 +71,12 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
+def eat() -> None:
+    eaten = bytearray(3 << 30)
+    time.sleep(1000)
+    del eaten
+
+
 def hang() -> None:
     time.sleep(1000)
 
@@ -99,7 +105,7 @@ def run_out_of_memory() -> None:
 
 
 MISDEEDS: dict[str, Callable[[], None]] = {f.__name__: f for f in (abort, segfault, leave, leave_politely, hang, hang_with_the_gil)}
-MISDEEDS |= {f.__name__: f for f in (panic, cancel, exit_a_generator, fail_without_words, interrupt)}
+MISDEEDS |= {f.__name__: f for f in (eat, panic, cancel, exit_a_generator, fail_without_words, interrupt)}
 MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, lose_the_device, run_out_of_memory)}
 ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
     "too_few": lambda outcomes: outcomes[:-1],

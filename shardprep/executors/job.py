@@ -14,8 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from shardprep.core.outcome import Failed
 from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
+from shardprep.executors.memory import held_bytes
 from shardprep.runtime.inputs import RemoteFile
-from shardprep.runtime.journal import Call, read_journal
+from shardprep.runtime.journal import Call, Noted, read_journal
 from shardprep.runtime.worker import OPENING
 
 ATTEMPTS = 3
@@ -68,6 +69,11 @@ class Job(Generic[T]):
     """The call for which the worker was killed."""
     is_quiet: bool = False
     """Whether the worker was killed because it did nothing for long, outside of any call."""
+    allowed_bytes: int | None = None
+    """What its worker may take beside what it held at the beginning."""
+    held_at_first: int | None = None
+    is_too_large: bool = False
+    """Whether the worker was killed because it took more."""
     begun: float = field(default_factory=time.monotonic)
     """When the attempt was handed to a worker."""
     gone_since: float | None = None
@@ -89,6 +95,7 @@ class Job(Generic[T]):
         """
         noted = read_journal(self.journal)
         now = time.monotonic()
+        self._look_at_memory(noted)
         quiet = now - self.begun > open_limit_seconds if noted.pid is None else now - noted.beat > quiet_limit_seconds
         self.is_quiet = quiet and not noted.calls
         overdue = (c for c in noted.calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds))
@@ -98,7 +105,20 @@ class Job(Generic[T]):
         elif self.gone_since is None:
             self.gone_since = now
         # Any other end than exit code 0 the pool tells by itself, and soon.
-        return self.hung is not None or self.is_quiet or (self.gone_since is not None and now - self.gone_since > _GRACE_SECONDS)
+        return (
+            self.hung is not None
+            or self.is_quiet
+            or self.is_too_large
+            or (self.gone_since is not None and now - self.gone_since > _GRACE_SECONDS)
+        )
+
+    def _look_at_memory(self, noted: Noted) -> None:
+        if noted.pid is None or self.allowed_bytes is None:
+            return
+        held = held_bytes(noted.pid)
+        if self.held_at_first is None or any(call.stage.startswith(OPENING) for call in noted.calls):
+            self.held_at_first = held
+        self.is_too_large = held > self.held_at_first + self.allowed_bytes
 
     def died(self, exit_code: int | None) -> ShardFailure | None:
         """Take from the journal what the worker was at when it died; return the failure where the shard is given up.
@@ -110,12 +130,16 @@ class Job(Generic[T]):
         if exit_code is None and self.gone_since is not None:
             exit_code = 0
         how = f"the worker process died ({_exit_words(exit_code)})"
-        if self.is_quiet:
+        if self.is_too_large:
+            how = (
+                f"the worker process took more than the {(self.allowed_bytes or 0) >> 20} MiB that it may (`memory`), so that it was ended"
+            )
+        elif self.is_quiet:
             how = "the worker process read or wrote nothing for too long, so that it was ended; see whether its disk or store answers,"
         opening = next((call for call in calls if call.stage.startswith(OPENING)), None)
         if opening is not None and self.hung is not None:
             raise RunFailed(f"{opening.stage}: gave no answer for {_seconds(opening)}; see what it loads, and from where")
-        if self._teaches(calls, "worker-died", how):
+        if self._teaches(calls, "out-of-memory" if self.is_too_large else "worker-died", how):
             return None
         if opening is not None and self.deaths + 1 == ATTEMPTS:
             raise RunFailed(f"{opening.stage}: {how}, {ATTEMPTS} times")

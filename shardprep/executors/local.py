@@ -22,6 +22,7 @@ from shardprep.executors.gpus import visible_gpus
 from shardprep.executors.inline import run_here
 from shardprep.executors.job import Job, ShardFailure, Task, with_fields
 from shardprep.executors.main_module import RAN_AGAIN, RAN_AGAIN_WORDS, is_importable_again
+from shardprep.executors.memory import allowed_bytes
 from shardprep.executors.scratch import Scratch
 from shardprep.executors.slot import Slot
 from shardprep.executors.stop import StopSignal
@@ -128,6 +129,7 @@ class LocalExecutor:
 
     def _job(self, task: T) -> Job[T]:
         job = Job(task, str(self._scratch.path / f"{task.step}-{task.shard}.journal"))
+        job.allowed_bytes = allowed_bytes(task)
         if isinstance(task, ShardTask):
             job.remote = self._fetcher.fitting(remote_files(task))
         return job
@@ -156,7 +158,8 @@ class LocalExecutor:
             jobs.remove(job)
             Path(job.journal).unlink(missing_ok=True)
             job.hung = job.gone_since = None
-            job.is_quiet, job.begun = False, time.monotonic()
+            job.is_quiet = job.is_too_large = False
+            job.held_at_first, job.begun = None, time.monotonic()
             running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
 
     def _may_start(self, job: Job[T]) -> bool:

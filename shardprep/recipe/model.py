@@ -55,7 +55,7 @@ class RunSettings:
     workers: int | Literal["auto"] = "auto"
     """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
     memory: str = "2GiB"
-    """Memory that a worker may use, such as 512MiB or 2GiB."""
+    """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB; half of it is for frames."""
     max_failed: int | float | None = None
     """Failures at which the run stops: a number (20) or a share of a step's samples (0.01);
     null: more than 10 that are also more than 5 %."""
