@@ -277,3 +277,31 @@ def test_contributing_names_the_floors_in_their_order() -> None:
     assert set().union(*floors) | {"__init__"} == {room.removesuffix(".py") for room in ROOMS}, (
         "every room has its floor, every floor a room"
     )
+
+
+WRITERS = {
+    "shardprep/shards/local.py": "the store's local half",
+    "shardprep/shards/remote.py": "the store's remote half: a copy on its way",
+    "shardprep/runtime/journal.py": "the calls in progress, in the folder for temporary files",
+    "shardprep/executors/scratch.py": "the lock of that folder",
+    "shardprep/media/tonemap.py": "a curve that ffmpeg reads from a file, temporary",
+    "shardprep/models/weights.py": "remembered digests, in the cache",
+    "shardprep/cli/starting.py": "a new recipe, where the user stands",
+}
+"""Files that write something by other means than the store, and what."""
+
+
+def test_files_are_written_where_it_is_said() -> None:
+    found = {str(path) for path, tree in parsed() for node in ast.walk(tree) if isinstance(node, ast.Call) and writes(node)}
+    assert {path for path in found if not path.startswith("shardprep/testing/")} == set(WRITERS)
+
+
+def writes(call: ast.Call) -> bool:
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else call.func.id if isinstance(call.func, ast.Name) else ""
+    if name in ("write_text", "write_bytes", "NamedTemporaryFile", "mkstemp"):
+        return True
+    flags = {node.attr for argument in call.args for node in ast.walk(argument) if isinstance(node, ast.Attribute)}
+    modes = [node.value for node in call.args[:2] if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return name == "open" and (
+        bool(flags & {"O_WRONLY", "O_RDWR"}) or any(re.fullmatch(r"[rwax]?b?\+?b?", m) and set(m) & set("wax+") for m in modes)
+    )

@@ -8,12 +8,12 @@ from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet
 
 from shardprep.cli.reporters import make_console
 from shardprep.cli.text_table import cell, lay_out
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError
+from shardprep.shards.parquet import write_parquet
 
 
 def samples(url: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
@@ -53,7 +53,7 @@ def pick(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
 def write(table: pa.Table, form: str, sink: BinaryIO) -> None:
     """Write a flat table: `csv` (lists as JSON), `json` (a line per row), `parquet`, or `text` (tabs)."""
     if form == "parquet":
-        pyarrow.parquet.write_table(table, sink)
+        write_parquet(table, sink)
     elif form == "json":
         for row in table.to_pylist():
             sink.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")

@@ -10,13 +10,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shardprep.errors import Damaged, ShardError, StoreError
 from shardprep.shards.ledger import read_table
 from shardprep.shards.local import ABSENT
 from shardprep.shards.names import parse_ledger_name
-from shardprep.shards.parquet import open_parquet_bytes
+from shardprep.shards.parquet import open_parquet_bytes, write_parquet
 from shardprep.shards.set import SetInfo
 from shardprep.shards.store import Store
 from shardprep.sources.entry import SourceEntry
@@ -34,7 +33,7 @@ def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]],
     `first_new` is the number of the first shard name that was never used.
     """
     sink = io.BytesIO()
-    pq.write_table(_table_of(entries).replace_schema_metadata({_FIRST_NEW: str(first_new)}), sink, compression="zstd")
+    write_parquet(_table_of(entries).replace_schema_metadata({_FIRST_NEW: str(first_new)}), sink)
     name = _name_of(sink.getvalue())
     if store.size(name) is None or store.read(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from shardprep.errors import ShardError
 from shardprep.packed.manifest import FailedSamples, IndexFile, PackedTar
 from shardprep.packed.names import INDEX_FILE, MANIFEST_FILE
 from shardprep.shards.columns import leaf_names
 from shardprep.shards.ledger import ROW_TYPES, footer_of, read_table
-from shardprep.shards.parquet import open_parquet
+from shardprep.shards.parquet import open_parquet, write_groups
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.verify import sha256_of
 
@@ -76,9 +75,7 @@ def write_index(store: Store, tables: Iterable[pa.Table]) -> IndexFile:
     """Write the index, a row group per table, and return it as it lies there; an equal one of another run stays."""
     with store.create(INDEX_FILE) as file:
         sink = _Hashed(file)
-        with pq.ParquetWriter(pa.PythonFile(sink, "w"), INDEX_SCHEMA, compression="zstd") as writer:
-            for table in tables:
-                writer.write_table(table, row_group_size=max(1, len(table)))
+        write_groups(tables, INDEX_SCHEMA, sink)
         mine = IndexFile(name=INDEX_FILE, size=sink.size, sha256=sink.sha256)
         if file.commit():
             return mine

@@ -1,6 +1,9 @@
-"""Opening Parquet so that no thread of Arrow's ever holds a Python object."""
+"""The one place that knows Parquet beside the ledger: opened so that no thread of Arrow's ever holds a Python object, and written."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,3 +27,15 @@ def open_parquet_bytes(data: bytes) -> pq.ParquetFile:
     buffer = pa.allocate_buffer(len(data))
     memoryview(buffer).cast("B")[:] = data
     return pq.ParquetFile(pa.BufferReader(buffer))
+
+
+def write_parquet(table: pa.Table, sink: Any) -> None:
+    """Write a table to a binary file."""
+    pq.write_table(table, sink, compression="zstd")
+
+
+def write_groups(tables: Iterable[pa.Table], schema: pa.Schema, sink: Any) -> None:
+    """Write a row group per table to a binary file, which may hold no more than one of them in memory."""
+    with pq.ParquetWriter(pa.PythonFile(sink, "w"), schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=max(1, len(table)))
