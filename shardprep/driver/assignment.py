@@ -27,15 +27,15 @@ _FIRST_NEW = b"shardprep.first_new"
 _COLUMNS = pa.schema([("shard", pa.string()), ("key", pa.string()), ("version", pa.string()), ("size", pa.int64())])
 
 
-def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]], first_new: int) -> str:
+def write_assignment(store: Store, entries: Mapping[str, Sequence[SourceEntry]], first_new: int, noted: str | None = None) -> str:
     """Write the file where it would change, and return its name, which says its content.
 
-    `first_new` is the number of the first shard name that was never used.
+    `first_new` is the number of the first shard name that was never used, `noted` the name of a file that was found whole.
     """
     sink = io.BytesIO()
     write_parquet(_table_of(entries).replace_schema_metadata({_FIRST_NEW: str(first_new)}), sink)
     name = _name_of(sink.getvalue())
-    if store.size(name) is None or store.read(name) != sink.getvalue():
+    if name != noted and store.read_if_there(name) != sink.getvalue():
         store.replace_bytes(name, sink.getvalue())
     return name
 
@@ -67,9 +67,9 @@ def is_assignment(name: str) -> bool:
     return name.startswith(_PREFIX) and name.endswith(".parquet")
 
 
-def remove_other_assignments(store: Store, name: str) -> None:
-    """Remove what said so before."""
-    for other in store.names():
+def remove_other_assignments(store: Store, name: str, listed: Mapping[str, int] | None = None) -> None:
+    """Remove what said so before; `listed` are the files there, where these are known."""
+    for other in store.names() if listed is None else listed:
         if other.startswith(_PREFIX) and other != name:
             store.remove(other)
 
@@ -86,6 +86,11 @@ def read_assignment(store: Store, was: SetInfo | None) -> pa.Table:
             return table.cast(_COLUMNS).replace_schema_metadata(table.schema.metadata)
     rows = [{"shard": shard, "key": key} for shard, key in _in_ledgers(store, names)]
     return pa.Table.from_pylist(rows, _COLUMNS)
+
+
+def is_read(known: pa.Table) -> bool:
+    """Whether what is known was read from the file that says it, and not from ledgers."""
+    return _FIRST_NEW in (known.schema.metadata or {})
 
 
 def first_unused(known: pa.Table) -> int:

@@ -81,7 +81,10 @@ class PackStep:
         if current is None or current.manifest.fingerprint != self.fingerprint or self._was != self._info:
             return False
         pointer = read_pointer(self._step)
-        return pointer is not None and has_card(self._step, pointer)
+        if pointer is None or not has_card(self._step, pointer):
+            return False
+        self._finished = current
+        return True
 
     def reasons(self) -> tuple[str, ...]:
         """Say why the packing that counts is not the one that this step is to make."""

@@ -10,6 +10,7 @@ from shardprep.driver.assignment import (
     as_they_were,
     changes,
     first_unused,
+    is_read,
     keys_by_shard,
     read_assignment,
     remove_other_assignments,
@@ -35,6 +36,8 @@ class RawState:
 
     state: StepState
     entries: Mapping[str, Sequence[SourceEntry]]
+    noted: str | None
+    """The assignment that was read; None where it is lost or damaged."""
     first_new: int
     """The number of the first shard name that was never used, these shards included."""
     notes: tuple[str, ...]
@@ -79,7 +82,9 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
     state.refresh(retry)
-    return RawState(state, assigned, first_new, tuple(notes), changes(entries, known), tar_indexes)
+    return RawState(
+        state, assigned, was.assignment if was and is_read(known) else None, first_new, tuple(notes), changes(entries, known), tar_indexes
+    )
 
 
 def _num_copied_captions(recipe: Recipe, entries: Sequence[SourceEntry]) -> int:
@@ -94,10 +99,11 @@ def write_raw_info(raw: RawState) -> None:
     """Write which source lies in which shard, then `set.json`; remove what said so before."""
     store = raw.state.set.store
     raw.tar_indexes.save()
-    name = write_assignment(store, raw.entries, raw.first_new)
+    name = write_assignment(store, raw.entries, raw.first_new, raw.noted)
     raw.state.set.info = replace(raw.state.info, assignment=name)
-    write_info(store, raw.state.info)
-    remove_other_assignments(store, name)
+    if raw.state.was != raw.state.info:
+        write_info(store, raw.state.info)
+    remove_other_assignments(store, name, raw.state.set.listed if name == raw.noted else None)
 
 
 def _former(output: Store, was: SetInfo | None, steps: Sequence[str]) -> tuple[str, ...]:

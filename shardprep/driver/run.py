@@ -215,7 +215,8 @@ class _Run:
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
         state = step_state(self.recipe, step, parent, self.options.retry, step.name in self.options.redo)
         self._begin(state)
-        write_info(state.set.store, state.info)
+        if not state.is_described:
+            write_info(state.set.store, state.info)
         self._repair(state)
         self.states[step.name] = state
         for line in state.changed_code():
@@ -264,6 +265,7 @@ class _Run:
         tally = _Tally()
         self.reporter.step_started(state.name, len(state.todo), sum(sizes[shard] for shard in state.todo))
         budget = self._budget(state.name, state.set.store.url, sum(sizes.values()))
+        is_unchanged = not state.todo
         if state.todo:
             state.set.save_digests()
         try:
@@ -276,9 +278,10 @@ class _Run:
                     state.made(answer.shard, new)
                     budget.add(new.counts)
         finally:
-            state.set.save_digests()
+            if not is_unchanged or state.set.has_news:
+                state.set.save_digests()
         _raise_failures(state.name, tally.failures)
-        state.set.collect(state.seen)
+        state.set.collect(state.seen, is_unchanged=is_unchanged)
         self._done(state.name, kind, state.set, state.seen, state.set.store.url, tally, started, random)
 
     def _budget(self, step: str, url: str, num_samples: int) -> FailureBudget:

@@ -77,7 +77,7 @@ class StepState:
         """Find out which shards are there, from the names and sizes in the folder; those with failures are made again
         with `retry`, all of them with `redo`.
         """
-        sizes = self.set.store.names()
+        sizes = self.set.store.names() if self.set.listed is None else self.set.listed
         names = by_shard(sizes)
         for shard, fingerprint in self.fingerprints.items():
             if fingerprint is None:

@@ -96,7 +96,7 @@ def _footers(task: ShardTask, store: Store) -> dict[str, Footer]:
     found = {}
     for name in filter(parse_ledger_name, task.earlier):
         with suppress(ShardError), store.unless_gone(name):
-            footer = read_footer(store.blob(name), f"{store.url}/{name}")
+            footer = read_footer(store.small(name), f"{store.url}/{name}")
             if footer.tar is None or store.size(footer.tar.name) == footer.tar.size:
                 found[name] = footer
     return found
@@ -106,7 +106,7 @@ def _newest(names: list[str], store: Store) -> Ledger | None:
     """Return the ledger with the highest number that can be read; its footer alone may have been whole."""
     for name in sorted(names, key=_retry, reverse=True):
         with suppress(ShardError), store.unless_gone(name):
-            return read_ledger(store.blob(name), f"{store.url}/{name}")
+            return read_ledger(store.small(name), f"{store.url}/{name}")
     return None
 
 

@@ -33,7 +33,8 @@ from shardprep.shards.names import ledger_name, parse_ledger_name, tar_name
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
-from shardprep.shards.tar import Placed, TarWriter
+from shardprep.shards.tar import Placed, TarDigest, TarWriter
+from shardprep.shards.verify import sha256_of
 
 _RECORDED_VERSIONS = (
     "shardprep",
@@ -109,7 +110,7 @@ class ShardWriter:
         footer = replace(self._footer(tar), reused=num_reused, reused_seconds=round(reused_seconds, 3))
         mine = store.create_bytes(name, encode_ledger(Ledger(tuple(self._inputs), tuple(self._outputs), footer), task.adds))
         if not mine:
-            footer = read_footer(store.blob(name), f"{store.url}/{name}")
+            footer = read_footer(store.small(name), f"{store.url}/{name}")
         elif tar is not None and store.size(tar.name) is None:
             # Another run took it for a leftover before this ledger said that it is none.
             store.remove(name)
@@ -155,10 +156,13 @@ class ShardWriter:
             return None
         done = self._tar.close()
         name = tar_name(self._task.shard, done.sha256)
-        if not self._file.commit(name):
-            # The name says what its bytes must be; what lies there may have been damaged.
+        # The name says what its bytes must be; what lies there may have been damaged, and is not uploaded again where it is not.
+        if not self._file.commit(name) and not self._is_whole(name, done):
             self._file.commit(name, replace=True)
         return TarRef(name=name, sha256=done.sha256, size=done.size)
+
+    def _is_whole(self, name: str, done: TarDigest) -> bool:
+        return self._store.size(name) == done.size and sha256_of(self._store.blob(name, 0, done.size)) == done.sha256
 
     def _footer(self, tar: TarRef | None) -> Footer:
         task = self._task
@@ -183,9 +187,9 @@ class ShardWriter:
 def find_standing(task: ShardTask, store: Store) -> Committed | None:
     """Return the shard where it is made already: another run on the same output was first."""
     name = str(ledger_name(task.shard, task.fingerprint, task.retry))
-    if store.size(name) is None:
+    if (data := store.read_if_there(name)) is None:
         return None
-    footer = read_footer(store.blob(name), f"{store.url}/{name}")
+    footer = read_footer(BytesBlob(data), f"{store.url}/{name}")
     return Committed.from_footer(name, footer) if footer.fingerprint == task.fingerprint else None
 
 

@@ -159,7 +159,7 @@ def read_rows(chain: Chain, storage_options: Mapping[str, object] | None = None)
     """Return what `read_chain` does, with the places of the members instead of what opens them."""
     joined: dict[str, JoinedRow] = {}
     for depth, at in enumerate(chain):
-        ledger = read_ledger(Store(at.url, storage_options).blob(at.ledger), f"{at.url}/{at.ledger}")
+        ledger = read_ledger(Store(at.url, storage_options).small(at.ledger), f"{at.url}/{at.ledger}")
         _check_digests(ledger.footer, at, chain[:depth])
         rows = {row.key: _joined_row(row, ledger.footer, depth) for row in ledger.outputs if row.fate == "kept"}
         if depth == 0:
@@ -178,7 +178,7 @@ def chain_table(chain: Chain, storage_options: Mapping[str, object] | None = Non
         store = Store(at.url, storage_options)
         names = None if columns is None else [name for name in columns if name == MEMBERS or name.lower() not in ROW_TYPES]
         own = None if names is None else ["role", "key", "fate", *names]
-        table = read_table(store.blob(at.ledger), f"{at.url}/{at.ledger}", own)
+        table = read_table(store.small(at.ledger), f"{at.url}/{at.ledger}", own)
         _check_digests(footer_of(table, f"{at.url}/{at.ledger}"), at, chain[:depth])
         table = table.filter(pc.and_(pc.equal(table["role"], "output"), pc.equal(table["fate"], "kept")))
         table = table.select([name for name in table.column_names if name in ("key", MEMBERS) or name not in ROW_TYPES]).combine_chunks()
@@ -202,7 +202,7 @@ def fates_of(own: ShardSet, current: Mapping[str, Committed], *, fate: str | Non
     """
     parts = []
     for shard, committed in current.items():
-        rows = read_table(own.store.blob(committed.ledger), f"{own.store.url}/{committed.ledger}", _FATE_COLUMNS).select(_FATE_COLUMNS)
+        rows = read_table(own.store.small(committed.ledger), f"{own.store.url}/{committed.ledger}", _FATE_COLUMNS).select(_FATE_COLUMNS)
         rows = rows.filter(pc.equal(rows["fate"], fate)) if fate is not None else rows
         rows = rows.filter(pc.starts_with(rows["key"], key)) if key is not None else rows
         for name, value in (("shard", shard), ("step", own.info.step)):

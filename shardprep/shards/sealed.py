@@ -45,10 +45,7 @@ def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
 
 def read_sealed(store: Store, name: str, remedy: str) -> dict[str, Any] | None:
     """Return the values of a document, or None where there is none; raises what `unseal` does."""
-    data = None
-    # One request: on an object store each costs a round trip.
-    with store.unless_gone(name):
-        data = store.read(name)
+    data = store.read_if_there(name)
     return None if data is None else unseal(data, f"{store.url}/{name}", remedy)
 
 

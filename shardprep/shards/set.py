@@ -110,7 +110,12 @@ class ShardSet:
         """`known` takes the place of `digests.json` where a manifest says what there is."""
         self.store = store
         self.info = info
-        self._known: dict[str, Committed] = _read_digests(store) if known is None else {one.ledger: one for one in known}
+        self.listed: Mapping[str, int] | None = store.names() if known is None else None
+        """Files and sizes as they were when the set was opened."""
+        self._known: dict[str, Committed] = (
+            _read_digests(store, self.listed) if self.listed is not None else {one.ledger: one for one in known or ()}
+        )
+        self._noted = dict(self._known)
         self.ledgers_opened = 0
 
     @classmethod
@@ -125,7 +130,7 @@ class ShardSet:
         """Return what is known of the ledger with this file name."""
         if name not in self._known:
             self.ledgers_opened += 1
-            self._known[name] = Committed.from_footer(name, read_footer(self.store.blob(name), f"{self.store.url}/{name}"))
+            self._known[name] = Committed.from_footer(name, read_footer(self.store.small(name), f"{self.store.url}/{name}"))
         return self._known[name]
 
     def readable(self, name: str) -> Committed | None:
@@ -149,6 +154,11 @@ class ShardSet:
     def known(self) -> list[Committed]:
         """Return what is known of ledgers without opening any."""
         return list(self._known.values())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether more is known of the set's ledgers than `digests.json` said when the set was opened."""
+        return self._known != self._noted
 
     def save_digests(self) -> None:
         """Write `digests.json` where it would change: a cache of the footers of the ledgers that lie there.
@@ -217,23 +227,26 @@ class ShardSet:
 
     def ledger(self, name: str) -> Ledger:
         """Read a whole ledger by file name."""
-        return read_ledger(self.store.blob(name), f"{self.store.url}/{name}")
+        return read_ledger(self.store.small(name), f"{self.store.url}/{name}")
 
     def _unsuperseded(self, names: list[LedgerName]) -> LedgerName:
         if len(names) > 1:
-            old = {old for name in names for old in read_footer(self.store.blob(str(name)), str(name)).supersedes}
+            old = {old for name in names for old in read_footer(self.store.small(str(name)), str(name)).supersedes}
             names = [name for name in names if str(name) not in old] or names
         return max(names, key=lambda name: name.retry)
 
-    def collect(self, keep: Mapping[str, Committed]) -> list[str]:
+    def collect(self, keep: Mapping[str, Committed], *, is_unchanged: bool = False) -> list[str]:
         """Remove ledgers and tars that no shard of `keep` needs, and what killed writers left; return the names removed.
 
         Only called when every shard of the set is committed: until then a tar without a ledger may be another run's work.
         Nothing but temporaries goes where `set.json` has come to say something else: that is another run's set now. A
-        shard stays as it is that another run has retried meanwhile.
+        shard stays as it is that another run has retried meanwhile. Where `is_unchanged` (nothing was made since the set was
+        opened) and there was nothing to remove then, the folder is not listed again.
         """
         removed = self.store.clean_temporaries()
         needed = {c.ledger for c in keep.values()} | {c.tar for c in keep.values() if c.tar}
+        if is_unchanged and self.listed is not None and not any(shard_of(name) and name not in needed for name in self.listed):
+            return removed
         names = self.store.names()
         ledgers = {name: parsed for name in names if (parsed := parse_ledger_name(name))}
         latest = {(parsed.shard, parsed.fingerprint): parsed.retry for name in needed if (parsed := parse_ledger_name(name))}
@@ -282,9 +295,8 @@ def relative_url(url: str, relative: str) -> str:
     return f"{base}/{relative}"
 
 
-def _read_digests(store: Store) -> dict[str, Committed]:
+def _read_digests(store: Store, sizes: Mapping[str, int]) -> dict[str, Committed]:
     """Return what `digests.json` says of the ledgers that still lie there as they were."""
-    sizes = store.names()
     if DIGESTS_FILE not in sizes:
         return {}
     known = {}

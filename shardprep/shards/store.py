@@ -14,12 +14,12 @@ from typing import Any
 
 from fsspec.core import url_to_fs
 
-from shardprep.core.blob import Blob, FileBlob
+from shardprep.core.blob import Blob, BytesBlob, FileBlob
 from shardprep.errors import StoreError, UnknownStore
 from shardprep.redaction import remember_secrets
 from shardprep.shards.kinds import check_kind, missing_package
 from shardprep.shards.local import LocalFolder, StoredFile, Temporary
-from shardprep.shards.refusal import refusals
+from shardprep.shards.refusal import refusals, s3_code
 from shardprep.shards.remote import RemoteFolder
 
 __all__ = ["NewFile", "Store", "StoredFile"]
@@ -136,6 +136,19 @@ class Store:
             if isinstance(self._folder, LocalFolder):
                 return Path(self._folder.path(_checked(name, self.url))).read_bytes()
             return self._folder.read(_checked(name, self.url))
+
+    def read_if_there(self, name: str) -> bytes | None:
+        """Return a file's bytes, or None where there is no such file: one request."""
+        try:
+            return self.read(name)
+        except StoreError as error:
+            if isinstance(error.__cause__, FileNotFoundError) and s3_code(error.__cause__) != "NoSuchBucket":
+                return None
+            raise
+
+    def small(self, name: str) -> Blob:
+        """Return a file that is read as a whole, such as a ledger: from a remote store at once, without asking for its size first."""
+        return self.blob(name) if self.is_local else BytesBlob(self.read(name))
 
     def blob(self, name: str, offset: int = 0, size: int | None = None) -> Blob:
         """Return a byte range of a file, up to its end where no size is given; nothing is read before it is opened."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from shardprep.core.fingerprint import digest
@@ -62,9 +63,13 @@ class TarIndexes:
     def __init__(self, store: Store | None = None) -> None:
         """Without a store every tar is read."""
         self._store = store
-        self._there = store.names() if store else {}
         self._new: dict[str, bytes] = {}
         self._used: set[str] = set()
+
+    @cached_property
+    def _there(self) -> Mapping[str, int]:
+        """What is kept so far; not listed where the source has neither tars nor JSON files."""
+        return self._store.names() if self._store else {}
 
     def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
         """Return the samples of a tar; `name` is for messages, printable. Safe to call from several threads."""
@@ -101,7 +106,7 @@ class TarIndexes:
 
     def save(self) -> None:
         """Write what was read, and remove what no tar of the source needs any more."""
-        if self._store is None:
+        if self._store is None or not self._used:
             return
         for name, data in self._new.items():
             self._store.replace_bytes(name, data)
