@@ -76,8 +76,8 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
         identity=identity,
         parents=(),
         shards=tuple(assigned),
-        steps=(steps := tuple(step.name for step in recipe.steps)),
-        former=_former(output, was, steps),
+        steps=was.steps if was else (),
+        former=was.former if was else (),
         made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
@@ -106,7 +106,9 @@ def write_raw_info(raw: RawState) -> None:
     remove_other_assignments(store, name, raw.state.set.listed if name == raw.noted else None)
 
 
-def _former(output: Store, was: SetInfo | None, steps: Sequence[str]) -> tuple[str, ...]:
-    """Return the steps of earlier recipes that the recipe does not have and whose sets are still there."""
-    gone = sorted({*was.steps, *was.former} - set(steps)) if was else []
-    return tuple(name for name in gone if output.at(name).size(SET_FILE) is not None)
+def with_steps(info: SetInfo, recipe: Recipe) -> SetInfo:
+    """Return `raw/set.json` as a run of the recipe leaves it: with its steps, and those of earlier recipes whose sets are still there."""
+    steps = tuple(step.name for step in recipe.steps)
+    output = Store(recipe.output, recipe.settings.storage_options)
+    gone = sorted({*info.steps, *info.former} - set(steps))
+    return replace(info, steps=steps, former=tuple(name for name in gone if output.at(name).size(SET_FILE) is not None))

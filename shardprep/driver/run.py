@@ -17,7 +17,7 @@ from shardprep.driver.identity import random_models
 from shardprep.driver.lease import RunLease
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import PackStep
-from shardprep.driver.raw import RawState, raw_state, write_raw_info
+from shardprep.driver.raw import RawState, raw_state, with_steps, write_raw_info
 from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
@@ -65,6 +65,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
         with lease, LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
             running = _Run(recipe, options, reporter, executor, log, lease)
             running.all_steps()
+            running.note_steps()
     except ShardprepError as error:
         log.add_end(error)
         if url := log.write():
@@ -120,6 +121,14 @@ class _Run:
                 self._pack(step.name, step.does, parent)
             if step.name == self.options.until:
                 return
+
+    def note_steps(self) -> None:
+        """Write which steps the recipe has, so that what a later one leaves behind can be named; at the end: a recipe may be refused."""
+        raw = self.states[RAW]
+        if (info := with_steps(raw.info, self.recipe)) != raw.info:
+            self.lease.take()
+            raw.set.info = info
+            write_info(raw.set.store, info)
 
     def left_behind(self) -> str | None:
         """Say what nobody counts on any more; a run that had nothing to do names only what it knows without looking."""
