@@ -28,8 +28,8 @@ def canonical_json(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    """Return the sha256 of a JSON value's canonical form, 64 hex digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    """Return the sha256 of a JSON value's canonical form, 64 hex digits; paths that are no UTF-8 have one too."""
+    return hashlib.sha256(canonical_json(value).encode(errors="surrogatepass")).hexdigest()
 
 
 def shard_fingerprint(step_fingerprint: str, inputs: Any) -> str:

@@ -36,6 +36,12 @@ def files(folder: Path) -> dict[str, File]:
     return found
 
 
+def changed(before: dict[str, File], folder: Path) -> set[str]:
+    """Return the files that were there before and are gone or have other bytes or times."""
+    after = files(folder)
+    return {name for name, file in before.items() if after.get(name) != file}
+
+
 def digests(folder: Path, *suffixes: str) -> dict[str, str]:
     """Return the digests of the files with one of these suffixes, but for older packings."""
     passed_over = tuple(f"{path.relative_to(folder)}/" for path in older_packings(folder))

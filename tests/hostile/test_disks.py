@@ -80,7 +80,7 @@ def test_a_read_only_disk_is_a_clear_error_and_reading_goes_on(
     disk.set("ro")
     said = place.shardprep("run", recipe)
     assert said.code == 1
-    assert f"{place.out}/scores" in said.error
+    assert f"{place.out}/_leases" in said.error, "the first thing that a run with work writes"
     assert "the filesystem is read-only. Choose another place, or mount it for writing" in said.error
     disk.set("rw")
     assert place.shardprep("run", recipe).code == 0

@@ -48,5 +48,4 @@ def test_an_input_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
         said = place.shardprep("run", recipe, "--input", source)
         assert said.code == 1
         assert words in said.error
-        assert "known suffixes are" in said.error
     assert not place.out.exists()

@@ -73,7 +73,7 @@ def dead() -> str:
 
 def recipe_of(tmp_path: Path, *urls: str) -> Recipe:
     (tmp_path / "list.csv").write_text("path\n" + "\n".join(urls) + "\n")
-    source = SourceSpec(list=str(tmp_path / "list.csv"))
+    source = SourceSpec(list=str(tmp_path / "list.csv"), samples_per_shard=8)
     return Recipe(name="web", source=source, output=str(tmp_path / "out"), settings=RunSettings(workers=1, max_failed=100), steps=())
 
 

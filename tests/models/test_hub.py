@@ -146,7 +146,7 @@ def test_offline_the_cache_answers_and_the_server_is_not_asked(hub, tmp_path):
         ("is/gated", False, "RecipeError: weights is/gated@main: gated; accept the terms"),
         ("own/er@none", False, "RecipeError: weights own/er@none: the repository has no such revision"),
         ("own/er/nothing", False, f"RecipeError: weights own/er: revision {COMMIT[:12]} holds no nothing"),
-        ("own/er", True, "RecipeError: weights own/er@main: not in the local cache, and HF_HUB_OFFLINE is set"),
+        ("own/er", True, "NotHere: weights own/er@main: not in the local cache, and HF_HUB_OFFLINE is set"),
         ("down/now", False, "Unavailable: weights down/now@main: the hub cannot be reached"),
     ],
 )

@@ -102,7 +102,7 @@ def test_a_filesystem_without_exclusive_create_is_refused_not_trusted(monkeypatc
         ("nosuch://x", "nosuch:// is no kind of store that is read here; copy the files first. Known kinds of stores: local paths, s3://"),
         ("hf://datasets/a/b", "hf:// is no kind of store"),
         ("ftp://host/x", "ftp:// is no kind of store"),
-        ("github://org:repo@main/x", "github:// is no kind of store"),
+        ("github://org/x", "github:// is no kind of store"),
         ("s3::file:///tmp/x", "chained URLs (a::b) are not read"),
         ("simplecache::s3://bucket/x", "chained URLs (a::b) are not read"),
         ("zip://x::/tmp/a.zip", "zip:// is no kind of store"),
