@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from shardprep.cli.app import app
 from shardprep.cli.plan_table import size_words, time_words
-from shardprep.cli.running import Log, _as_changes, _stopping, _Wanted
+from shardprep.cli.running import Log, _as_changes, _Wanted
 
 RECIPE = """
 source: {videos: videos, samples_per_shard: 2}
@@ -167,23 +165,6 @@ def test_wrong_options_are_wrong_recipes(folder: Path, option: str, value: str) 
     result = shardprep("run", "r.yaml", option, value)
     assert result.exit_code == 2
     assert f"{option.strip('-').replace('-', '_')}" in result.stderr
-
-
-def test_the_first_interrupt_finishes_and_the_second_gives_up() -> None:
-    before = signal.getsignal(signal.SIGINT)
-    with _stopping() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert (stop.finish.is_set(), stop.abandon.is_set()) == (True, False)
-        os.kill(os.getpid(), signal.SIGINT)
-        assert stop.abandon.is_set()
-        assert signal.getsignal(signal.SIGINT) == before
-    assert signal.getsignal(signal.SIGINT) == before
-
-
-def test_sigterm_gives_up_at_once() -> None:
-    with _stopping() as stop:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.abandon.is_set()
 
 
 def test_sizes_and_times_read_well() -> None:
