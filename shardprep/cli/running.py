@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
-import click
 import typer
 
 from shardprep.cli.stopping import current_stop
@@ -51,6 +50,7 @@ OutputArgument = Annotated[str, typer.Argument(metavar="OUTPUT", help="The outpu
 
 
 def run(
+    context: typer.Context,
     recipe: RecipeFile,
     source: Input = None,
     output: Output = None,
@@ -67,10 +67,11 @@ def run(
 ) -> None:
     """Make what the recipe says and is not there yet."""
     wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
-    _run(wanted, log, reuse=reuse, retry=False, repair=repair, redo=tuple(redo or ()))
+    _run(wanted, log, reuse=reuse, retry=False, repair=repair, redo=tuple(redo or ()), debug=wants_debug(context))
 
 
 def retry(
+    context: typer.Context,
     recipe: RecipeFile,
     source: Input = None,
     output: Output = None,
@@ -84,7 +85,7 @@ def retry(
 ) -> None:
     """Work again on the samples that failed, and make what is not there yet."""
     wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
-    _run(wanted, log, reuse=True, retry=True, repair=False)
+    _run(wanted, log, reuse=True, retry=True, repair=False, debug=wants_debug(context))
 
 
 def plan(
@@ -152,7 +153,7 @@ class _Wanted:
         return shlex.join(words)
 
 
-def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, redo: tuple[str, ...] = ()) -> None:
+def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, redo: tuple[str, ...] = (), debug: bool) -> None:
     from shardprep.cli.summary import print_events, print_summary, raise_if_all_failed
     from shardprep.driver.model import RunOptions
     from shardprep.driver.run import run as run_recipe
@@ -161,7 +162,7 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, r
     with _reporter(log) as reporter:
         stop = current_stop()
         _make_tiny_models(recipe, wanted.until, reporter)
-        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, redo=redo, debug=wants_debug())
+        options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, redo=redo, debug=debug)
         summary = run_recipe(recipe, options, reporter)
     if log is Log.json:
         print_events(summary, wanted.retry_command())
@@ -170,10 +171,9 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, r
     raise_if_all_failed(summary)
 
 
-def wants_debug() -> bool:
-    """Whether `--debug` stands on the command line."""
-    context = click.get_current_context(silent=True)
-    return bool(context and context.find_root().meta.get("debug"))
+def wants_debug(context: typer.Context) -> bool:
+    """Whether `--debug` stands on the command line; of typer's own context, as `click` does not know it."""
+    return bool(context.meta.get("debug"))
 
 
 def _as_changes(workers: str | None, memory: str | None, max_failed: str | None) -> Iterator[str]:
