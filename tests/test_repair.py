@@ -86,3 +86,21 @@ def test_a_changed_member_is_an_error_to_whoever_reads_it(made: Made) -> None:
     flip(path, 600)
     with pytest.raises(ShardError, match=r"features/000001-.*\.tar: .*\.tail\.bin does not have the crc32 .* --repair"):
         [read_blob(sample.members["tail"].blob) for sample in open_view(str(made.output / "features"))]
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "PACKING/manifest.json", "PACKING/set.json", "README.md", "set.json"])
+@pytest.mark.parametrize("how", ["flipped", "emptied"])
+def test_a_document_of_a_packed_set_is_mended_as_its_message_says(made: Made, file: str, how: str) -> None:
+    train = made.output / "train"
+    path = train / file.replace("PACKING", current_packing(train).name)
+    before, whole = files(train), path.read_bytes()
+    flip(path, len(whole) // 2) if how == "flipped" else path.write_bytes(b"")
+    problems = [str(problem) for problem in verify(str(made.output))]
+    assert problems, "it is found"
+    assert all("Run the recipe again" in problem for problem in problems)
+    assert not any("Delete" in problem for problem in problems), problems
+    summary = run(made.recipe())
+    assert {one.name: one.shards_made for one in summary.steps if one.shards_made} == {}, "no shard is made again"
+    assert [str(problem) for problem in verify(str(made.output))] == []
+    assert path.read_bytes() == whole
+    assert {name: digest for name, (digest, _) in files(train).items()} == {name: digest for name, (digest, _) in before.items()}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shardprep.errors import ShardError
+from shardprep.errors import REPAIR, ShardError
 from shardprep.packed.manifest import FailedSamples, IndexFile, PackedTar
 from shardprep.packed.names import INDEX_FILE, MANIFEST_FILE
 from shardprep.shards.columns import leaf_names
@@ -44,7 +44,7 @@ def read_contents(ledgers: Store, name: str) -> Contents:
     table = read_table(blob, where)
     footer = footer_of(table, where)
     if footer.tar is None:
-        raise ShardError(f"{where} is no ledger of a packed shard: it names no tar. Delete it and run the recipe again")
+        raise ShardError(f"{where} is no ledger of a packed shard: it names no tar. {REPAIR}")
     rows = table.filter(pc.equal(table["role"], "output")).combine_chunks()
     tar = PackedTar(
         name=footer.tar.name,

@@ -16,7 +16,7 @@ from shardprep.shards.store import Store
 
 KIND = "packing"
 """The field `kind` tells a manifest from the pointer of the same file name."""
-REMEDY = "Delete it and run the recipe again; no training shard is lost"
+REMEDY = "Run the recipe again: it is written anew, and no training shard is made again"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from shardprep.shards.sealed import read_sealed, write_sealed
 from shardprep.shards.store import Store
 
 KIND = "pointer"
-REMEDY = "Delete it and run the recipe again; no training shard is lost"
+REMEDY = "Run the recipe again: it is written anew, and no training shard is made again"
 
 
 @dataclass(frozen=True, kw_only=True)
