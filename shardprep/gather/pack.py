@@ -35,7 +35,7 @@ from shardprep.shards.ledger import (
     shard_digest,
 )
 from shardprep.shards.names import LEDGERS, ledger_name
-from shardprep.shards.packed_record import pack_record
+from shardprep.shards.packed_record import one_type, pack_record
 from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
@@ -128,9 +128,8 @@ def _write(task: PackTask, store: Store, journal: Journal) -> PackedShard:
                     at = tar.add(row.key, packed.member)
                 placed.append(at)
                 tensors += _placed_tensors(packed, at.offset)
-            rows.append(
-                OutputRow(key=row.key, parent=row.key, fate="kept", record=row.record, members=tuple(placed), tensors=tuple(tensors))
-            )
+            record = one_type(row.record, task.planned.schema)
+            rows.append(OutputRow(key=row.key, parent=row.key, fate="kept", record=record, members=tuple(placed), tensors=tuple(tensors)))
         done = tar.close()
         with journal.commit(done.size):
             _publish(file, store, f"{task.shard}.tar", done)

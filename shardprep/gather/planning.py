@@ -112,7 +112,7 @@ def plan_shards(outlines: Iterable[Outline], settings: Pack) -> PackPlan:
     """Return the training shards: a function of the outlines and settings, whatever the order of the outlines.
 
     RecipeError where `settings.roles` names a role that no sample has; ShardError where a key occurs twice, or a column
-    has no type that fits all samples.
+    has the name of the field `sparse`.
     """
     gathered = _Gathered()
     for outline in outlines:
@@ -160,7 +160,11 @@ def _check_keys(samples: pa.Table) -> None:
 
 def _layout(columns: Mapping[str, ColumnTypes], groups: Sequence[Group]) -> _Layout:
     members = sorted({suffix for group in groups for suffix in group.fillable})
-    return _Layout(tuple(members), {media: types.schema() for media, types in columns.items()})
+    everywhere = ColumnTypes()
+    for types in columns.values():
+        everywhere.merge(types)
+    mixed = everywhere.mixed_columns()
+    return _Layout(tuple(members), {media: types.schema(mixed) for media, types in columns.items()})
 
 
 def _filler_bytes(group: Group, members: Sequence[str]) -> int:
@@ -193,5 +197,5 @@ def _shard(name: str, rows: pa.Table, members: tuple[str, ...], schema: RecordSc
     numbers, own = np.unique(rows["file"].to_numpy(), return_inverse=True)
     places = np.stack([own.astype(np.int64), rows["offset"].to_numpy(), rows["length"].to_numpy()], axis=1)
     contents = hashlib.sha256(b"".join(rows["content"].to_pylist())).hexdigest()
-    content = digest([name, contents, members, schema.columns, schema.has_sparse])
+    content = digest([name, contents, members, schema.columns, schema.has_sparse, *schema.mixed])
     return PlannedShard(name=name, content=content, members=members, schema=schema, files=tuple(files[n] for n in numbers), places=places)

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from shardprep.core.fingerprint import canonical_json
 from shardprep.core.sample import Record
 from shardprep.errors import ShardError
+from shardprep.shards.columns import record_columns
 from shardprep.shards.ledger import comparable
-from shardprep.shards.packed_record import ColumnTypes, RecordSchema, pack_record, unpack_record
+from shardprep.shards.packed_record import ColumnTypes, RecordSchema, one_type, pack_record, unpack_record
 
 
 def schema_of(*records: Record) -> RecordSchema:
     types = ColumnTypes()
     for record in records:
         types.add(record)
-    return types.schema()
+    return types.schema(types.mixed_columns())
 
 
 def packed(*records: Record) -> list[dict[str, Any]]:
@@ -67,16 +68,28 @@ def test_records_of_other_programs_come_back_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "words"),
+    ("values", "kind", "written"),
     [
-        (1, "x", "int64 in some samples and string"),
-        (True, 1, "bool in some samples and int64"),
-        ([1], 1, "list<int64> in some samples and int64"),
+        ([1, "x", 2.5, None], "string", ["1", "x", "2.5", None]),
+        ([True, 1], "string", ["true", "1"]),
+        ([[1], 1], "string", ["[1]", "1"]),
+        ([["a"], [1, 2], []], "list<string>", [["a"], ["1", "2"], []]),
+        ([["a", 1]], "list<string>", [["a", "1"]]),
+        ([[1], [0.5], "x"], "string", ["[1]", "[0.5]", "x"]),
     ],
 )
-def test_a_column_of_two_types_is_refused(one: Any, other: Any, words: str) -> None:
-    with pytest.raises(ShardError, match=rf"column m\.n is {words} in others; give it one type in the source list"):
-        schema_of({"m": {"n": one}}, {"m": {"n": other}})
+def test_a_column_of_several_types_is_text_in_all(values: list[Any], kind: str, written: list[Any]) -> None:
+    records = [{"m": {"n": value}} for value in values]
+    schema = schema_of(*records)
+    assert schema.mixed == (("m.n", kind),)
+    assert comparable({"l": [unpack_record(pack_record(record, schema)) for record in records]}) == comparable(
+        {"l": [{"m": {"n": value}} for value in written]}
+    )
+    assert [one_type(record, schema) for record in records] == [{"m": {"n": value}} for value in written], "as the ledger has it"
+
+
+def test_columns_of_one_type_are_not_mixed() -> None:
+    assert schema_of({"m": {"n": 1, "l": [1]}}, {"m": {"n": 2.5, "l": [0.5]}}, {"m": {"n": None, "l": []}}).mixed == ()
 
 
 def test_values_that_records_cannot_hold_are_refused() -> None:
@@ -91,7 +104,13 @@ def test_the_fields_own_name_is_refused() -> None:
         schema_of({"sparse": {"x": 1}})
 
 
-values = {"n": st.integers(-9, 9), "f": st.floats(-9, 9), "s": st.text(max_size=3), "l": st.lists(st.floats(-9, 9), max_size=2)}
+values = {
+    "x": st.integers(-9, 9) | st.text(max_size=2) | st.booleans() | st.lists(st.integers(-9, 9) | st.text(max_size=1), max_size=2),
+    "n": st.integers(-9, 9),
+    "f": st.floats(-9, 9),
+    "s": st.text(max_size=3),
+    "l": st.lists(st.floats(-9, 9), max_size=2),
+}
 records = st.dictionaries(st.sampled_from("ab"), st.fixed_dictionaries({}, optional=values), max_size=2)
 
 
@@ -102,9 +121,11 @@ def test_any_records_come_back_with_one_schema_for_all(made: list[Mapping[str, A
         (first if place < cut else second).add(record)
         whole.add(record)
     second.merge(first)
-    assert second.schema() == whole.schema(), "counted in parts or at once"
+    assert second.schema(second.mixed_columns()) == whole.schema(whole.mixed_columns()), "counted in parts or at once"
     out = packed(*made)
-    assert [comparable(unpack_record(record)) for record in out] == [comparable(record) for record in made]
+    schema = whole.schema(whole.mixed_columns())
+    assert [comparable(unpack_record(record)) for record in out] == [comparable(one_type(record, schema)) for record in made]
+    record_columns([one_type(record, schema) for record in made], {})
     assert len({canonical_json(shape(record)) for record in out}) <= 1
     assert '"null"' not in canonical_json([shape(record) for record in out])
 
