@@ -62,7 +62,10 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     log = RunLog(output)
     lease = RunLease(output, recipe.name, lambda: claims_of(recipe, options.until), tell=reporter.message, stop=options.stop)
     try:
-        with lease, LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp) as executor:
+        with (
+            lease,
+            LocalExecutor(num_workers, settings.threads, options.stop, tmp=settings.tmp, memory_bytes=settings.memory_bytes) as executor,
+        ):
             running = _Run(recipe, options, reporter, executor, log, lease)
             running.all_steps()
             running.note_steps()

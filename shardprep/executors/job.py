@@ -160,6 +160,8 @@ class Job(Generic[T]):
         if self.deaths < ATTEMPTS:
             return None
         words = f"{how} {ATTEMPTS} times, and no sample can be blamed"
+        if self.is_too_large:
+            words += "; give it more `memory`, or make its shards smaller"
         return ShardFailure(self.task.shard, RunFailed(f"shard {self.task.shard} of {self.task.step}: {words}"))
 
     def _teaches(self, calls: Sequence[Call], reason: str, how: str) -> bool:

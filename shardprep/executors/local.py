@@ -54,12 +54,16 @@ class LocalExecutor:
         stop: StopSignal | None = None,
         *,
         tmp: str | None = None,
+        memory_bytes: int | None = None,
         fetch_bytes: int = DEFAULT_BYTES,
         back_off_seconds: float = _BACK_OFF_SECONDS,
         open_limit_seconds: float = _OPEN_LIMIT_SECONDS,
         quiet_limit_seconds: float = _QUIET_LIMIT_SECONDS,
     ) -> None:
-        """`tmp` is the folder for temporary files, None for the system's; `fetch_bytes` of it may be inputs fetched ahead."""
+        """`tmp` is the folder for temporary files, None for the system's; `fetch_bytes` of it may be inputs fetched ahead.
+
+        `memory_bytes` is what a worker may take beside its libraries and weights, whatever it makes; None: as much as it likes.
+        """
         self._stop = stop or StopSignal()
         self._scratch = Scratch(tmp)
         self._fetcher = Fetcher(self._scratch.path, fetch_bytes)
@@ -67,6 +71,7 @@ class LocalExecutor:
         self._slots = [Slot(gpus.get(number), threads, str(self._scratch.path)) for number in range(num_workers)]
         self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
         self._quiet_limit_seconds = quiet_limit_seconds
+        self._memory_bytes = memory_bytes
         self._in_use: Sequence[Slot] = self._slots
         self._refused_in_a_row = self._given_up_in_a_row = 0
 
@@ -129,7 +134,7 @@ class LocalExecutor:
 
     def _job(self, task: T) -> Job[T]:
         job = Job(task, str(self._scratch.path / f"{task.step}-{task.shard}.journal"))
-        job.allowed_bytes = allowed_bytes(task)
+        job.allowed_bytes = None if self._memory_bytes is None else allowed_bytes(task, self._memory_bytes)
         if isinstance(task, ShardTask):
             job.remote = self._fetcher.fitting(remote_files(task))
         return job

@@ -14,11 +14,10 @@ _SLACK_OF_MODELS = 16 << 30
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def allowed_bytes(task: object) -> int | None:
-    """Return how much a worker may take while it makes a shard, beside what it held when it began; None where nothing limits it."""
-    if not isinstance(task, ShardTask):
-        return None
-    return task.settings.memory_bytes + (_SLACK_OF_MODELS if wants_gpu(task.stages) else _SLACK)
+def allowed_bytes(task: object, memory_bytes: int) -> int:
+    """Return how much a worker may take for a task, beside what it held when it began; `memory_bytes` is what the recipe says."""
+    has_models = isinstance(task, ShardTask) and wants_gpu(task.stages)
+    return memory_bytes + (_SLACK_OF_MODELS if has_models else _SLACK)
 
 
 def held_bytes(pid: int) -> int:

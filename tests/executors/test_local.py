@@ -33,6 +33,18 @@ def test_every_task_is_answered_and_workers_are_used_again() -> None:
     assert 1 <= len(pids) <= 2
 
 
+def test_whatever_a_worker_makes_its_memory_is_limited() -> None:
+    # No sample is in work, as in outline, select and pack: the shard is given up, and the others go on.
+    answers = run_all([Errand(shard="0", how="eat"), Errand(shard="1")], memory_bytes=1 << 20)
+    failure = answers["0"]
+    assert isinstance(failure, ShardFailure)
+    assert str(failure.error) == (
+        "shard 0 of errand: the worker process took more than the 513 MiB that it may (`memory`), so that it was ended 3 times, "
+        "and no sample can be blamed; give it more `memory`, or make its shards smaller"
+    )
+    assert isinstance(answers["1"], Report)
+
+
 def test_several_samples_of_several_shards_that_kill_are_all_found() -> None:
     answers = run_all([Errand(shard="0", how="abort", at=("a", "c")), Errand(shard="1"), Errand(shard="2", how="segfault", at=("b",))])
     failed = {shard: answer.failed for shard, answer in answers.items() if isinstance(answer, Report)}
