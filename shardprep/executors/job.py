@@ -96,7 +96,9 @@ class Job(Generic[T]):
         noted = read_journal(self.journal)
         now = time.monotonic()
         self._look_at_memory(noted)
-        quiet = now - self.begun > open_limit_seconds if noted.pid is None else now - noted.beat > quiet_limit_seconds
+        # A process that has only been asked for may take as long to begin as either, on a busy machine.
+        slowest = max(open_limit_seconds, quiet_limit_seconds)
+        quiet = now - self.begun > slowest if noted.pid is None else now - noted.beat > quiet_limit_seconds
         self.is_quiet = quiet and not noted.calls
         overdue = (c for c in noted.calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds))
         self.hung = next(overdue, None)
