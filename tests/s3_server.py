@@ -29,6 +29,21 @@ class Request:
 
 
 @dataclass
+class Held:
+    """Requests that wait for their answer."""
+
+    reached: threading.Event = field(default_factory=threading.Event)
+    """Set as soon as one waits."""
+    let_go: threading.Event = field(default_factory=threading.Event)
+    is_answered: bool = False
+
+    def answer(self) -> None:
+        """Answer what waits, and all that comes."""
+        self.is_answered = True
+        self.let_go.set()
+
+
+@dataclass
 class S3Server:
     """A server with one bucket; what a test sets holds from then on."""
 
@@ -58,6 +73,25 @@ class S3Server:
         return boto3.client(
             "s3", endpoint_url=self.options["endpoint_url"], aws_access_key_id="k", aws_secret_access_key="s", region_name="us-east-1"
         )
+
+    @contextmanager
+    def holding(self, picks: Callable[[Request], bool]) -> Iterator[Held]:
+        """Keep requests that `picks` chooses without an answer while the context lasts; what waits at its end is refused."""
+        held = Held()
+
+        def hold(request: Request) -> str | None:
+            if held.let_go.is_set() or not picks(request):
+                return None
+            held.reached.set()
+            held.let_go.wait()
+            return None if held.is_answered else "SlowDown"
+
+        self.refuse = hold
+        try:
+            yield held
+        finally:
+            held.let_go.set()
+            self.refuse = lambda request: None
 
     def answer(self, moto: Callable[..., Any], environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         request = Request(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ.get("QUERY_STRING", ""), environ.get("HTTP_RANGE", ""))

@@ -16,7 +16,7 @@ from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
 from shardprep.executors.memory import held_bytes
 from shardprep.runtime.inputs import RemoteFile
-from shardprep.runtime.journal import Call, Noted, read_journal
+from shardprep.runtime.journal import COMMITTING, Call, Noted, read_journal
 from shardprep.runtime.worker import OPENING
 
 ATTEMPTS = 3
@@ -24,6 +24,8 @@ ATTEMPTS = 3
 
 _MAX_DEATHS = 4
 _GRACE_SECONDS = 1.0
+_COMMIT_QUIET = 2
+"""A commit may be quiet for so many times as long as other work, beside what its bytes take: tar and ledger, one after the other."""
 
 
 class Task(Protocol):
@@ -99,9 +101,10 @@ class Job(Generic[T]):
         # A process that has only been asked for may take as long to begin as either, on a busy machine.
         slowest = max(open_limit_seconds, quiet_limit_seconds)
         quiet = now - self.begun > slowest if noted.pid is None else now - noted.beat > quiet_limit_seconds
-        self.is_quiet = quiet and not noted.calls
-        overdue = (c for c in noted.calls if now - c.started > (open_limit_seconds if c.limit_seconds is None else c.limit_seconds))
-        self.hung = next(overdue, None)
+        overdue = [call for call in noted.calls if now - call.started > _limit_of(call, open_limit_seconds, quiet_limit_seconds)]
+        # A store that does not answer is nobody's call.
+        self.is_quiet = (quiet and not noted.calls) or any(call.stage == COMMITTING for call in overdue)
+        self.hung = next((call for call in overdue if call.stage != COMMITTING), None)
         if noted.pid is None or _is_there(noted.pid):
             self.gone_since = None
         elif self.gone_since is None:
@@ -189,6 +192,12 @@ class Job(Generic[T]):
         if self.hung is not None:
             return Failed("timed-out", f"{call.stage}: gave no answer within {_seconds(call)}")
         return Failed(reason, f"{call.stage}: {how}, again, while it had nothing else in work")
+
+
+def _limit_of(call: Call, open_limit_seconds: float, quiet_limit_seconds: float) -> float:
+    if call.limit_seconds is None:
+        return open_limit_seconds
+    return call.limit_seconds + (_COMMIT_QUIET * quiet_limit_seconds if call.stage == COMMITTING else 0)
 
 
 def _is_there(pid: int) -> bool:

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _BEAT_SECONDS = 1.0
-_COMMIT_SECONDS = 600.0
+COMMITTING = "commit"
+"""What stands where a stage's name would while a shard is committed."""
 _SLOWEST_UPLOAD = 256 << 10
 """Bytes a second below which a store counts as hanging."""
 
@@ -67,8 +68,8 @@ class Journal:
                 self._write()
 
     def commit(self, num_bytes: int) -> AbstractContextManager[None]:
-        """Note the commit of a tar of so many bytes while the body runs: some stores are only written then."""
-        return self.call("commit", [], _COMMIT_SECONDS + num_bytes / _SLOWEST_UPLOAD)
+        """Note the commit of a tar while the body runs: some stores are only written then. Its limit is what the bytes may take."""
+        return self.call(COMMITTING, [], num_bytes / _SLOWEST_UPLOAD)
 
     def beat(self) -> None:
         """Note that work gets on; called as often as you like."""
