@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shardprep.errors import RecipeError
-from shardprep.models.weights import fetch
+from shardprep.models.weights import fetch, local_path
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +77,16 @@ def load_aesthetic(name: str) -> AestheticHead:
     if not isinstance(weights, Mapping):
         raise RecipeError(f"aesthetic weights {name!r}: {path.name} holds a {type(weights).__name__}, expected a state dict")
     return make_head(weights)
+
+
+def check_local(name: str) -> None:
+    """Raise RecipeError where a local file or folder cannot be the head. Nothing is loaded."""
+    if (path := local_path(name)) is not None:
+        file = _weights_file(name, path)
+        if file.suffix not in _SUFFIXES:
+            raise RecipeError(f"aesthetic weights {name!r}: expected a file that ends in {', '.join(_SUFFIXES)}")
+        if not file.stat().st_size:
+            raise RecipeError(f"aesthetic weights {name!r}: {file.name} is empty; download it again")
 
 
 def _weights_file(name: str, path: Path) -> Path:

@@ -15,8 +15,9 @@ import numpy as np
 from shardprep.core.frames import ModelSize
 from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, Unavailable
+from shardprep.models.folder import check_weights_files, read_config
 from shardprep.models.precision import convolutions
-from shardprep.models.weights import fetch
+from shardprep.models.weights import fetch, local_path
 
 if TYPE_CHECKING:
     import torch
@@ -89,35 +90,61 @@ def load_clip(model: str, pretrained: str | None, device: str) -> ClipImageEncod
     return ClipImageEncoder(network.to(device).eval(), preprocess, device)
 
 
+def check_model(model: str, pretrained: str | None) -> None:
+    """Raise RecipeError where a local folder lacks what is loaded, or open_clip knows no such architecture or tag. Nothing is loaded."""
+    if not is_model_folder(model):
+        _check_architecture(model, pretrained)
+    elif (folder := local_path(model)) is not None:
+        _check_folder(model, folder)
+
+
 def _from_folder(model: str) -> Any:
     import open_clip
 
     folder = fetch(model)
+    _check_folder(model, folder)
+    return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True, pretrained_text=False)
+
+
+def _check_folder(model: str, folder: Path) -> None:
     if not (folder / "open_clip_config.json").is_file():
         raise RecipeError(
             f"weights {model!r}: {folder} holds no open_clip_config.json; for an architecture: model: ViT-L-14, pretrained: openai"
         )
-    if not any(path.suffix in WEIGHTS_SUFFIXES for path in folder.iterdir()):
-        raise RecipeError(f"weights {model!r}: {folder} holds no weights file ({', '.join(WEIGHTS_SUFFIXES)})")
-    return open_clip.create_model(f"local-dir:{folder}", require_pretrained=True, pretrained_text=False)
+    read_config(model, folder, "open_clip_config.json")
+    check_weights_files(model, folder, WEIGHTS_SUFFIXES)
 
 
 def _from_architecture(architecture: str, pretrained: str | None) -> Any:
     import open_clip
     import torch
 
-    known = open_clip.list_models()
-    if architecture not in known:
-        raise RecipeError(f"open_clip knows no architecture {architecture!r}{nearest(architecture, known)}")
+    _check_architecture(architecture, pretrained)
     if pretrained is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return open_clip.create_model(architecture, pretrained_text=False)
     if pretrained.endswith(WEIGHTS_SUFFIXES):
-        if not Path(pretrained).is_file():
-            raise RecipeError(f"pretrained {pretrained!r}: no such weights file")
         return open_clip.create_model(architecture, pretrained=pretrained, require_pretrained=True)
     return _from_tag(architecture, pretrained)
+
+
+def _check_architecture(architecture: str, pretrained: str | None) -> None:
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    known = open_clip.list_models()
+    if architecture not in known:
+        raise RecipeError(f"open_clip knows no architecture {architecture!r}{nearest(architecture, known)}")
+    if pretrained is None:
+        return
+    if pretrained.endswith(WEIGHTS_SUFFIXES):
+        if not Path(pretrained).is_file():
+            raise RecipeError(f"pretrained {pretrained!r}: no such weights file")
+    elif not get_pretrained_cfg(architecture, pretrained):
+        tags = open_clip.list_pretrained_tags_by_model(architecture)
+        there = ", ".join(tags) or "none"
+        raise RecipeError(f"pretrained {pretrained!r}: open_clip has no such tag for {architecture}; there are {there}; or give a file")
 
 
 def _from_tag(architecture: str, tag: str) -> Any:
@@ -125,9 +152,6 @@ def _from_tag(architecture: str, tag: str) -> Any:
     from open_clip.pretrained import download_pretrained, get_pretrained_cfg
 
     config = get_pretrained_cfg(architecture, tag)
-    if not config:
-        tags = open_clip.list_pretrained_tags_by_model(architecture)
-        raise RecipeError(f"pretrained {tag!r}: open_clip has no such tag for {architecture}; there are {', '.join(tags)}; or give a file")
     try:
         download_pretrained(config)
     except (OSError, RuntimeError) as error:

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardprep.errors import RecipeError
-from shardprep.models.weights import HubWeights, fetch, resolve
+from shardprep.models.folder import check_weights_files, read_config
+from shardprep.models.weights import HubWeights, fetch, local_path, resolve
 
 if TYPE_CHECKING:
     import torch
 
+MODEL_TYPES = ("t5", "umt5")
+_WEIGHTS = (".safetensors", ".bin")
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "tokenizer_config.json")
 Dtype = Literal["bf16", "fp32"]
 
 
@@ -90,6 +94,18 @@ def load_text_encoder(name: str, tokenizer: str | None, device: str, dtype: Dtyp
     if report["missing_keys"]:
         raise RecipeError(f"weights {name!r}: the files lack {', '.join(sorted(report['missing_keys'])[:5])}; download them again")
     return TextEncoder(model.to(device).eval(), words, device)
+
+
+def check_local(name: str, tokenizer: str) -> None:
+    """Raise RecipeError where a local folder of an encoder, or of its tokenizer, lacks what is loaded. Nothing is loaded."""
+    if (folder := local_path(name)) is not None:
+        kind = read_config(name, folder).get("model_type")
+        if kind not in MODEL_TYPES:
+            raise RecipeError(f"weights {name!r}: a {kind} model, expected {' or '.join(MODEL_TYPES)}")
+        check_weights_files(name, folder, _WEIGHTS)
+    words = local_path(tokenizer)
+    if words is not None and not any((words / file).is_file() for file in _TOKENIZER_FILES):
+        raise RecipeError(f"tokenizer {tokenizer!r}: {words} holds none of {', '.join(_TOKENIZER_FILES)}; name the tokenizer's folder")
 
 
 def _load(name: str, kind: Any, folder: Path, **options: Any) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from shardprep.errors import RecipeError
+from shardprep.models.folder import check_weights_files, read_config
 from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch
 
@@ -73,10 +74,7 @@ def load_vae(name: str, device: str, compute: Compute = "fp32", *, tiling: bool 
     import torch
     from diffusers import AutoencoderKLWan
 
-    folder = _vae_folder(name, fetch(name))
-    kind = AutoencoderKLWan.load_config(folder).get("_class_name")
-    if kind != "AutoencoderKLWan":
-        raise RecipeError(f"weights {name!r}: holds {kind}, expected AutoencoderKLWan (Wan 2.1 or 2.2)")
+    folder = vae_folder(name, fetch(name))
     dtype = torch.bfloat16 if compute == "bf16" else torch.float32
     try:
         model, report = AutoencoderKLWan.from_pretrained(
@@ -130,8 +128,13 @@ def draw(mean: torch.Tensor, logvar: torch.Tensor, noise: torch.Tensor) -> torch
     return mean + torch.exp(0.5 * logvar) * noise
 
 
-def _vae_folder(name: str, folder: Path) -> Path:
-    for candidate in (folder, folder / "vae"):
-        if (candidate / "config.json").is_file():
-            return candidate
-    raise RecipeError(f"weights {name!r}: no config.json; expected the diffusers folder of a VAE, such as OWNER/REPO/vae")
+def vae_folder(name: str, folder: Path) -> Path:
+    """Return the folder of the VAE in a diffusers folder; RecipeError where it is no Wan VAE, or lacks files. Nothing is loaded."""
+    found = next((place for place in (folder, folder / "vae") if (place / "config.json").is_file()), None)
+    if found is None:
+        raise RecipeError(f"weights {name!r}: no config.json; expected the diffusers folder of a VAE, such as OWNER/REPO/vae")
+    kind = read_config(name, found).get("_class_name")
+    if kind != "AutoencoderKLWan":
+        raise RecipeError(f"weights {name!r}: holds {kind}, expected AutoencoderKLWan (Wan 2.1 or 2.2)")
+    check_weights_files(name, found, [".safetensors"])
+    return found

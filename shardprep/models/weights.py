@@ -70,6 +70,12 @@ def resolve(name: str) -> Path | HubWeights | OpenClipTag:
     return HubWeights(match["repo"], match["path"] or "", match["revision"])
 
 
+def local_path(name: str) -> Path | None:
+    """Return where weights of the user's own lie; None for those of the hub, of open_clip and tiny ones. Raises as `resolve` does."""
+    found = None if name.startswith(_TINY) else resolve(name)
+    return found if isinstance(found, Path) else None
+
+
 def fetch(name: str) -> Path:
     """Return the local folder or file of weights, downloaded from the hub where they are not here."""
     found = resolve(name)

@@ -74,6 +74,11 @@ class EmbedClip(Stage):
     def needs(self) -> tuple[tuple[str, str], ...]:
         return (("torch", "models"), ("open_clip", "models"))
 
+    def check(self) -> None:
+        from shardprep.models.clip import check_model
+
+        check_model(self.model, self.pretrained)
+
     def open(self, worker: Worker) -> Process:
         from shardprep.models.clip import load_clip
 

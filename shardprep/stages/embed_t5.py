@@ -65,6 +65,11 @@ class EmbedT5(Stage):
     def needs(self) -> tuple[tuple[str, str], ...]:
         return (("torch", "models"), ("transformers", "models"), ("ftfy", "models"))
 
+    def check(self) -> None:
+        from shardprep.models.t5 import check_local, default_tokenizer
+
+        check_local(self.model, self.tokenizer or default_tokenizer(self.model))
+
     def open(self, worker: Worker) -> Process:
         from shardprep.models.t5 import load_text_encoder
         from shardprep.models.weights import describe

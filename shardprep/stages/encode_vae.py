@@ -113,6 +113,13 @@ class EncodeVae(Stage):
     def needs(self) -> tuple[tuple[str, str], ...]:
         return (("torch", "models"), ("diffusers", "models"))
 
+    def check(self) -> None:
+        from shardprep.models.vae import vae_folder
+        from shardprep.models.weights import local_path
+
+        if (folder := local_path(self.model)) is not None:
+            vae_folder(self.model, folder)
+
     def open(self, worker: Worker) -> Process:
         from shardprep.models.vae import load_vae, pixels_to_float, split_moments
 

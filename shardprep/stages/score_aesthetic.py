@@ -41,6 +41,11 @@ class ScoreAesthetic(Stage):
     def needs(self) -> tuple[tuple[str, str], ...]:
         return (("torch", "models"),)
 
+    def check(self) -> None:
+        from shardprep.models.aesthetic import check_local
+
+        check_local(self.model)
+
     def open(self, worker: Worker) -> Process:
         from shardprep.models.aesthetic import load_aesthetic
         from shardprep.models.weights import describe

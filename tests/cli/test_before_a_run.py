@@ -41,3 +41,75 @@ def test_an_encoder_that_cannot_be_is_said(tmp_path: Path, command: str, setting
     assert f"{tmp_path / 'r.yaml'}:3: " in result.stderr
     assert words in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+MODELS = """source: {{videos: videos}}
+output: out
+workers: 1
+steps:
+  - features: [{stage}: {settings}]
+"""
+
+
+def model_folder(place: Path, files: dict[str, str]) -> None:
+    (place / "model").mkdir()
+    for name, text in files.items():
+        (place / "model" / name).write_text(text)
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(
+    ("stage", "settings", "files", "words"),
+    [
+        ("encode_vae", "{model: ./model}", {"a.safetensors": "x"}, "no config.json; expected the diffusers folder of a VAE"),
+        ("encode_vae", "{model: ./model}", {"config.json": "{", "a.safetensors": "x"}, "config.json is no JSON"),
+        (
+            "encode_vae",
+            "{model: ./model}",
+            {"config.json": '{"_class_name": "AutoencoderKL"}'},
+            "holds AutoencoderKL, expected AutoencoderKLWan",
+        ),
+        ("encode_vae", "{model: ./model}", {"config.json": '{"_class_name": "AutoencoderKLWan"}'}, "holds no weights file (.safetensors)"),
+        ("embed_t5", "{model: ./model}", {"model.safetensors": "x"}, "holds no config.json"),
+        (
+            "embed_t5",
+            "{model: ./model}",
+            {"config.json": '{"model_type": "bert"}', "m.safetensors": "x"},
+            "a bert model, expected t5 or umt5",
+        ),
+        ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}'}, "holds no weights file (.safetensors, .bin)"),
+        (
+            "embed_t5",
+            "{model: ./model}",
+            {"config.json": '{"model_type": "t5"}', "i.index.json": '{"weight_map": {"a": "m2.safetensors"}}', "m1.safetensors": "x"},
+            "lacks m2.safetensors, which its index names",
+        ),
+        ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}', "m.safetensors": "x"}, "holds none of tokenizer.json"),
+        ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}', "m.safetensors": ""}, "m.safetensors is empty"),
+        ("embed_clip", "{model: ./model}", {"model.safetensors": "x"}, "holds no open_clip_config.json"),
+        ("embed_clip", "{model: ./model}", {"open_clip_config.json": "{}"}, "holds no weights file"),
+        ("embed_clip", "{model: ViT-L-41}", {}, "open_clip knows no architecture 'ViT-L-41'; did you mean "),
+        ("embed_clip", "{pretrained: opanai}", {}, "open_clip has no such tag for ViT-L-14; there are openai"),
+        ("embed_clip", "{pretrained: ./gone.pt}", {}, "pretrained './gone.pt': no such weights file"),
+        ("score_aesthetic", "{model: ./model}", {}, "0 weights files in the folder, expected one"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, stage: str, settings: str, files: dict[str, str], words: str
+) -> None:
+    pytest.importorskip("open_clip")
+    monkeypatch.chdir(tmp_path)
+    model_folder(tmp_path, files)
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"x")
+    text = MODELS.format(stage=stage, settings=settings)
+    if stage == "score_aesthetic":
+        text = text.replace("[score", "[embed_clip: {pretrained: null}, score")
+    if stage == "embed_t5":
+        text = text.replace("{model", "{column: source.name, model")
+    (tmp_path / "r.yaml").write_text(text)
+    result = CliRunner().invoke(app, [command, "r.yaml"])
+    assert result.exit_code == 2, result.output
+    assert words in result.stderr
+    assert "r.yaml:5: " in result.stderr
+    assert not (tmp_path / "out").exists()
