@@ -8,6 +8,7 @@ from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.outcome import Failed
+from shardprep.core.reads import roles_of
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process
 from shardprep.errors import Forbidden, ShardError, ShardprepError, StoreError, Unavailable
@@ -19,6 +20,7 @@ from shardprep.runtime.reuse import find_earlier, sample_digest
 from shardprep.runtime.rows import Result, result_of
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.write import ShardWriter, find_standing
+from shardprep.shards.checked import CheckedBlob
 from shardprep.shards.join import read_chain
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
@@ -57,7 +59,7 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
     reused = earlier.results(digests, store, together=task.joins)
     todo = [item for item in items if item.origin not in reused]
     with ShardWriter(task, store, work) as writer:
-        made = _results(run_stages(task.stages, processes, todo, work), task, digests)
+        made = _results(run_stages(task.stages, processes, _checked(todo, task, work), work), task, digests)
         video_seconds = 0.0
         for item in items:
             result = reused[item.origin] if item.origin in reused else next(made)
@@ -94,6 +96,16 @@ def _inputs(task: ShardTask) -> tuple[list[Item], dict[str, str]]:
         items = [_from_source(entry, task) for entry in task.entries]
         digests = {entry.key: digest(entry.identity()) for entry in task.entries}
     return items, digests
+
+
+def _checked(items: Iterable[Item], task: ShardTask, work: Work) -> Iterator[Item]:
+    """Yield the items as stages ask for them, after their members were read once: a decoder shows rot as a picture, or blames the video."""
+    roles = roles_of(task.reads)
+    for item in items:
+        for blob in (item.sample.members[role].blob for role in roles if role in item.sample.members):
+            if isinstance(blob, CheckedBlob):
+                blob.check(work.journal.beat)
+        yield item
 
 
 def _from_source(entry: SourceEntry, task: ShardTask) -> Item:

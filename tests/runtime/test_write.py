@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,10 @@ from shardprep.errors import ShardError, Unavailable
 from shardprep.runtime.task import ShardResult
 from shardprep.shards.set import SetInfo, write_info
 from shardprep.shards.store import Store
+from shardprep.stages.cut_clips import CutClips
+from shardprep.stages.probe_media import ProbeMedia
+from shardprep.stages.score_exposure import ScoreExposure
+from shardprep.testing.videos import three_shots
 from tests.built_sets import Made
 from tests.driver.outputs import tar_members
 from tests.driver.stages import Costly, Halve
@@ -196,3 +201,19 @@ def test_bit_rot_in_a_parent_is_the_shards_fault_and_no_samples(tmp_path: Path, 
     assert not (tmp_path / "pass").exists() or names(tmp_path / "pass") == [], "nothing is committed, so that nothing is blamed"
     tar.write_bytes(whole)
     assert make(task).committed.counts.get("input.kept") == 3
+
+
+@pytest.mark.parametrize("stage", [ScoreExposure(), ProbeMedia(), CutClips()])
+def test_rot_in_a_video_is_found_before_it_is_decoded(tmp_path: Path, stage: Stage) -> None:
+    # Behind its frames lies what no decoder reads to the end.
+    video = three_shots()
+    padding = struct.pack(">I4s", 1 << 20, b"free").ljust(1 << 20, b"\0")
+    task = task_of(tmp_path, [stage], [Made("a0", {}, {"mp4": video + padding})], 1)
+    tar = next((tmp_path / "source-1").glob("*.tar"))
+    whole = bytearray(tar.read_bytes())
+    # In the middle of its frames: most decoders show something else and say nothing.
+    whole[whole.index(video) + len(video) // 2] ^= 1
+    tar.write_bytes(whole)
+    with pytest.raises(ShardError, match=r"a0\.mp4 does not have the crc32 that its ledger says: .* Run the recipe again with --repair"):
+        make(task)
+    assert not (tmp_path / "pass").exists() or names(tmp_path / "pass") == []
