@@ -5,7 +5,7 @@ from __future__ import annotations
 from shardprep.errors import ShardError
 from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
 from shardprep.packed.packing import current_packing
-from shardprep.packed.pointer import read_pointer
+from shardprep.packed.pointer import follow_pointer, read_pointer
 from shardprep.shards.names import LEDGERS
 from shardprep.shards.store import Store
 
@@ -37,7 +37,11 @@ def remove_left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
         for folder in (packing, f"{packing}/{LEDGERS}"):
             removed += [f"{folder}/{name}" for name in store.at(folder).clean_temporaries()]
     kept: set[str] = set()
-    for name in left_behind(store, unfinished=unfinished):
+    leftovers = left_behind(store, unfinished=unfinished)
+    if leftovers:
+        # First: of a run that was killed between card and pointer the card names one of those that go.
+        follow_pointer(store)
+    for name in leftovers:
         packing = name.partition("/")[0]
         if packing in kept:
             continue

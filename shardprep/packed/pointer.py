@@ -62,11 +62,20 @@ def pointer_to(manifest: Manifest, manifest_sha256: str) -> Pointer:
 
 
 def point(store: Store, pointer: Pointer) -> None:
-    """Make a packing the one that counts, and let the dataset card say so."""
+    """Make a whole packing the one that counts, and let the dataset card say so.
+
+    The card goes first: a run that is killed between the two leaves a card of a packing that is whole, and `clean` mends
+    the card before it takes a packing away, so that a card never names what is not there.
+    """
     _write_card(store, pointer)
     if not _says(store, pointer):
         write_sealed(store, MANIFEST_FILE, {"kind": KIND, **asdict(pointer)})
     # Another run may point elsewhere at the same moment: the card follows whoever was last.
+    follow_pointer(store)
+
+
+def follow_pointer(store: Store) -> None:
+    """Let the dataset card name the packing that counts, where it names another one."""
     while (last := read_pointer(store)) is not None and not has_card(store, last):
         _write_card(store, last)
 

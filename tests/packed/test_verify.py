@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -18,6 +19,7 @@ from shardprep.core.blob import read_blob
 from shardprep.driver.status import status
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.gather.settings import Pack
+from shardprep.packed.clean import remove_left_behind
 from shardprep.packed.manifest import read_manifest
 from shardprep.packed.pointer import point, pointer_to
 from shardprep.packed.sets import fates_table, open_set
@@ -278,3 +280,32 @@ def test_tensors_that_are_not_in_the_tar_are_found(train: Path, packing: Path) -
     found = " ".join(problems(train))
     assert "the tensors of k0 are not those that its ledger lists" in found
     assert "its rows are not those of the ledgers" in found
+
+
+@pytest.mark.parametrize("next_step", ["clean", "run"])
+def test_a_run_killed_between_card_and_pointer_leaves_a_card_of_a_whole_packing(tmp_path: Path, next_step: str) -> None:
+    """A card that names a packing which is not there would be a data set of no shard to `load_dataset`."""
+    sets = [write_base(tmp_path / "clips", {"000000": [Made(f"k{n}", {}, {"mp4": b"v%d" % n}) for n in range(5)]})]
+    train, second = tmp_path / "train", Pack(seed=2)
+    pack(tmp_path, sets, Pack(seed=1))
+    pointer, counts = (train / "manifest.json").read_bytes(), packing_folder(tmp_path)
+    pack(tmp_path, sets, second)
+    (train / "manifest.json").write_bytes(pointer)
+    named = named_by_card(train)
+    assert named != counts
+    assert list(verify_packed(str(named))) == [], "what the card names is whole"
+    assert problems(train) == [f"README.md: it is not the card of the packing {counts.name}"]
+    if next_step == "clean":
+        assert f"{named.name}/manifest.json" in remove_left_behind(Store(str(train)))
+        assert not named.exists() or not list(named.glob("*.tar"))
+        assert named_by_card(train) == counts
+    else:
+        assert pack(tmp_path, sets, second) == [], "it only comes to count"
+        assert named_by_card(train) == packing_folder(tmp_path) == named
+    assert problems(train) == []
+
+
+def named_by_card(train: Path) -> Path:
+    """Return the folder whose tars the dataset card names."""
+    (pattern,) = re.findall(r'path: "(\w+)/\*\.tar"', (train / "README.md").read_text())
+    return train / pattern
