@@ -63,9 +63,9 @@ app = typer.Typer(
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from shardprep import __version__
+        from importlib.metadata import version
 
-        print(f"shardprep {__version__}")
+        print(f"shardprep {version('shardprep')}")
         raise typer.Exit
 
 
