@@ -44,9 +44,9 @@ class RemoteFolder:
 
     def names(self) -> dict[str, int]:
         """Return size by name of the files directly in the folder, sorted; empty where there is no such folder."""
-        self._fs.invalidate_cache(self._root)
         try:
-            entries = self._fs.ls(self._root, detail=True)
+            with self._as_it_is():
+                entries = self._fs.ls(self._root, detail=True)
         except FileNotFoundError as error:
             if s3_code(error) == "NoSuchBucket":
                 raise
@@ -55,9 +55,9 @@ class RemoteFolder:
 
     def walk(self) -> Iterator[StoredFile]:
         """Yield the files below the folder, sorted by name."""
-        self._fs.invalidate_cache(self._root)
         try:
-            entries = self._fs.find(self._root, detail=True, **_strictness(self._fs)).values()
+            with self._as_it_is():
+                entries = self._fs.find(self._root, detail=True, **_strictness(self._fs)).values()
         except FileNotFoundError as error:
             if s3_code(error) == "NoSuchBucket" or self._fs.exists(self._root):
                 raise
@@ -77,9 +77,9 @@ class RemoteFolder:
 
     def size(self, name: str) -> int | None:
         """Return the size of a file, or None where there is none of this name."""
-        self._fs.invalidate_cache(self._root)
         try:
-            info = self._fs.info(self.path(name))
+            with self._as_it_is():
+                info = self._fs.info(self.path(name))
         except FileNotFoundError:
             return None
         return int(info["size"] or 0) if info["type"] == "file" else None
@@ -112,6 +112,15 @@ class RemoteFolder:
             self._fs.rm_file(self.path(name))
         except FileNotFoundError:
             return
+
+    @contextlib.contextmanager
+    def _as_it_is(self) -> Iterator[None]:
+        """Ask the store itself, and leave nothing remembered: fsspec answers later reads from a listing, however old."""
+        self._fs.invalidate_cache(self._root)
+        try:
+            yield
+        finally:
+            self._fs.invalidate_cache(self._root)
 
     def _put(self, put: Callable[..., object], source: str | bytes, name: str, replace: bool) -> bool:
         arguments = (source, self.path(name)) if isinstance(source, str) else (self.path(name), source)

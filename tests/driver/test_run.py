@@ -142,17 +142,19 @@ def s3() -> Iterator[dict[str, str]]:
 
 def test_object_storage_gets_the_same_bytes_and_reruns_as_a_disk(made: Made, s3: dict[str, str]) -> None:
     local = made.recipe()
-    recipe = replace(local, output="s3://bucket/out", settings=replace(local.settings, storage_options=s3))
+    recipe = replace(local, output="s3://bucket/as-a-disk", settings=replace(local.settings, storage_options=s3))
     run(recipe)
     filesystem = fsspec.filesystem("s3", **s3)
 
     def stored() -> dict[str, str]:
         filesystem.invalidate_cache()
-        return {path.removeprefix("bucket/out/"): info["ETag"] for path, info in filesystem.find("bucket/out", detail=True).items()}
+        return {
+            path.removeprefix("bucket/as-a-disk/"): info["ETag"] for path, info in filesystem.find("bucket/as-a-disk", detail=True).items()
+        }
 
     expected = digests(made.output, ".tar", "index.parquet", "manifest.json")
     for name in expected:
-        assert filesystem.cat_file(f"bucket/out/{name}") == (made.output / name).read_bytes()
+        assert filesystem.cat_file(f"bucket/as-a-disk/{name}") == (made.output / name).read_bytes()
     before = stored()
     assert {name for name in before if name.endswith((".tar", "index.parquet", "manifest.json"))} == expected.keys()
 
@@ -161,14 +163,14 @@ def test_object_storage_gets_the_same_bytes_and_reruns_as_a_disk(made: Made, s3:
     assert stored() == before
 
     gone = next(name for name in before if name.startswith("features/000001-") and name.endswith(".parquet"))
-    filesystem.rm_file(f"bucket/out/{gone}")
+    filesystem.rm_file(f"bucket/as-a-disk/{gone}")
     assert {step.name: step.shards_made for step in run(recipe).steps} == {"raw": 0, "numbers": 0, "good": 0, "features": 1, "train": 0}
     assert stored().keys() == before.keys()
 
     loosened = replace(counted(made.videos, made.output, where="scores.number >= 2"), output=recipe.output, settings=recipe.settings)
     assert {step.name: step.worked_on for step in run(loosened).steps}["features"] == 2
-    assert len(list(open_view("s3://bucket/out/features", s3))) == 8
-    assert list(verify("s3://bucket/out", s3)) == []
+    assert len(list(open_view("s3://bucket/as-a-disk/features", s3))) == 8
+    assert list(verify("s3://bucket/as-a-disk", s3)) == []
     assert len([name for name in stored() if name.startswith("features/")]) == 3 + 3 + 2
 
 

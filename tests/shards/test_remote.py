@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+import boto3
 import fsspec
 import pytest
 
@@ -33,6 +34,17 @@ def test_a_large_upload_is_exclusive_too(s3: Mapping[str, str]) -> None:
     assert store.names() == {"a": len(data)}
     part = store.blob("a", len(data) - 3, 3)
     assert read_blob(part) == bytes(3)
+
+
+def test_a_listing_is_not_remembered(s3: Mapping[str, str]) -> None:
+    store = Store("s3://bucket/remembered", s3)
+    store.create_bytes("a", b"1")
+    assert store.names() == {"a": 1}
+    # Another process writes, of which this one's filesystem knows nothing.
+    client = boto3.client("s3", endpoint_url=s3["endpoint_url"], aws_access_key_id="k", aws_secret_access_key="s", region_name="us-east-1")
+    data = bytes(remote.BLOCK_BYTES + 1)
+    client.put_object(Bucket="bucket", Key="remembered/b", Body=data)
+    assert store.read("b") == data
 
 
 def test_a_missing_bucket_and_a_server_that_is_gone_are_told_apart(s3: Mapping[str, str]) -> None:
