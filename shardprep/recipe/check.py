@@ -38,7 +38,8 @@ def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
             build(type(part), plain_settings(part), (), problems, f"step {step.name}: {what}")
     for what, settings in (("source", recipe.source), ("settings", recipe.settings)):
         build(type(settings), plain_settings(settings), (), problems, what)
-    for _, message in find_problems(recipe, until=until):
+    # As of a recipe that is read: what has settings of other types than it declares cannot be asked.
+    for _, message in find_problems(recipe, until=until, is_whole=not problems.found):
         problems.add((), message)
     problems.raise_any()
 
