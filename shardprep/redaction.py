@@ -9,6 +9,7 @@ from typing import Any
 # Amazon's, Google's, CloudFront's, Azure's and the usual CDNs' parameters.
 _CREDENTIAL = re.compile(
     r"x-(amz|goog)-[a-z-]+|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
+    r"|api[_-]?key|access[_-]?key|secret([_-]?key)?|passw(or)?d|passphrase"
     r"|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|(access_|auth_)?token|hdn(ts|tl)",
     re.IGNORECASE,
 )

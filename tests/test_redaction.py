@@ -15,6 +15,7 @@ SIGNED = {
     "https://a.blob.core.windows.net/c/a.mp4?sv=2024&se=2026&sr=b&sp=r&sig=5ec%3D": "https://a.blob.core.windows.net/c/a.mp4",
     "https://storage.googleapis.com/b/a.mp4?GoogleAccessId=x&Expires=1&Signature=5ec": "https://storage.googleapis.com/b/a.mp4",
     "https://d.cloudfront.net/a.mp4?Policy=x&Signature=5ec&Key-Pair-Id=K": "https://d.cloudfront.net/a.mp4",
+    "https://host/a.mp4?id=7&api_key=5ec&password=5ec&APIKEY=5ec": "https://host/a.mp4?id=7",
     "https://user:5ec@host/a.mp4?id=7&token=5ec": "https://host/a.mp4?id=7",
     "https://host/get?video=a@b.mp4&part=2": "https://host/get?video=a@b.mp4&part=2",
     "http://host/a.mp4?": "http://host/a.mp4",

@@ -20,9 +20,9 @@ class Range:
     """Like `least`, but not this value itself."""
 
     def holds(self, value: Any) -> bool:
-        """Whether a value, or every item of a list that is not empty, lies in the range; what is no number is in any."""
+        """Whether a value, or every item of a list that is not empty, lies in the range; what is no number is in any, no range holds all."""
         if isinstance(value, (list, tuple)):
-            return bool(value) and all(self.holds(one) for one in value)
+            return self == ANY or (bool(value) and all(self.holds(one) for one in value))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return True
         over = (self.least is None or value >= self.least) and (self.above is None or value > self.above)

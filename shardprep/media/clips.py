@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -105,8 +106,9 @@ def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list
         span = (end_of_frame(run.stop - 1, timeline) - start) * timeline.time_base
         base = len(placed)
         for tick in range(max(1, round(span * rate))):
-            # Rounded to the source's ticks: containers cannot hold 1/24 s exactly.
-            time = start + round(tick / rate / timeline.time_base) + slack
+            # Rounded to the source's ticks, as containers cannot hold 1/24 s exactly; down where a tick is as long as a frame.
+            offset = tick / rate / timeline.time_base
+            time = start + (round(offset) + slack if slack else math.floor(offset))
             index = bisect.bisect_right(timeline.pts, time, run.first, run.stop) - 1
             placed.append(Placed(max(run.first, index), base + tick, 1))
     return placed

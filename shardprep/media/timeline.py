@@ -30,6 +30,8 @@ OnCorrupt = Literal["fail", "keep"]
 _SEEKABLE = frozenset({"mov", "matroska"})
 # AVI stores no presentation times, only that one frame is decoded at each beat.
 _UNTIMED = frozenset({"avi"})
+# Streams without a table of contents: two of them joined end to end are one file, in which the clock starts anew.
+_STREAMED = frozenset({"mpeg", "mpegts"})
 # Their length is counted from 0, not from the first frame.
 _COUNTED_FROM_0 = frozenset({"asf"})
 # Real pixels are 4:3 or 2:1 at most. A header that claims 1000:1 would make frames a thousand times as large.
@@ -119,6 +121,7 @@ def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int 
             _check_whole(blob, container, stream, packets)
         if not packets:
             raise DecodeError("no-frames", f"the {codec_name(stream)} stream holds no frame")
+        _check_one_clock(container, packets)
         return build_timeline(container, stream, packets, first), packets
 
 
@@ -214,6 +217,20 @@ def _check_whole(blob: Blob, container: InputContainer, stream: VideoStream, pac
         words = _missing_seconds(blob, stream, packets, announced)
     if words:
         raise DecodeError("truncated", f"{name}: {words}; on_corrupt: keep takes what is there")
+
+
+def _check_one_clock(container: InputContainer, packets: Sequence[PacketTime]) -> None:
+    """Raise DecodeError where an MPEG stream's decoding times go back: sorted by time, its parts would be shown frame against frame."""
+    if _container_name(container) not in _STREAMED:
+        return
+    stamps = [packet.dts for packet in packets if packet.dts is not None]
+    back = next((place for place in range(1, len(stamps)) if stamps[place] < stamps[place - 1]), None)
+    if back is not None:
+        raise DecodeError(
+            "times-go-back",
+            f"{_container_name(container)}: after frame {back} the times start anew, as where recordings are joined end to end; give it "
+            "one clock first: ffmpeg -i IN -map 0 -c copy OUT.mkv",
+        )
 
 
 def _is_much_less(found_seconds: float, announced_seconds: float) -> bool:

@@ -94,13 +94,13 @@ class TarIndexes:
         found = {url: now[url] if url in now else before[names[url]] for url in files}
         kept = {names[url]: answer for url, answer in found.items() if "document" in answer}
         if kept.keys() != before.keys():
-            self._new[_DOCUMENTS] = zlib.compress(json.dumps(kept).encode())
+            self._new[_DOCUMENTS] = _sealed(zlib.compress(json.dumps(kept).encode()))
         return found
 
     def _read_documents(self) -> dict[str, Any]:
         if self._store is not None and _DOCUMENTS in self._there:
             with suppress(StoreError, zlib.error, ValueError, RecursionError):
-                documents = json.loads(zlib.decompress(self._store.read(_DOCUMENTS)))
+                documents = json.loads(zlib.decompress(_unsealed(self._store.read(_DOCUMENTS))))
                 return documents if isinstance(documents, dict) else {}
         return {}
 
@@ -135,8 +135,15 @@ def _unsealed(data: bytes) -> bytes:
 
 
 def damaged_indexes(store: Store) -> list[str]:
-    """Return the names of kept indexes that were changed after they were written."""
-    return [name for name in store.names() if TarIndexes(store)._read(name) is None]
+    """Return the names of what is kept of tars and JSON files and was changed after it was written."""
+    damaged = []
+    for name in store.names():
+        with store.unless_gone(name):
+            try:
+                _unsealed(store.read(name))
+            except ValueError:
+                damaged.append(name)
+    return damaged
 
 
 @dataclass

@@ -13,12 +13,13 @@ import pytest
 
 from shardprep.core.blob import Blob, BytesBlob, FileBlob, read_blob
 from shardprep.core.frames import AllFrames, FramesWanted, Times
-from shardprep.media.clips import Clip
+from shardprep.media.clips import Clip, Run, place_frames
 from shardprep.media.container import DecodeError
 from shardprep.media.cut import cut_exact
 from shardprep.media.decode import decode_frames
 from shardprep.media.encode import EncodeSettings
 from shardprep.media.probe import probe
+from shardprep.media.timeline import read_timeline
 from shardprep.testing import videos
 
 QUICK = EncodeSettings(preset="ultrafast")
@@ -256,3 +257,11 @@ def test_real_files_keep_their_look(name: str, shared: Path) -> None:
     source, cut = (decode_frames(b, [wish]).frames[0].images[0].astype(int) for b in (blob, clip.blob))
     assert np.abs(source - cut).mean() < 4
     assert abs(source.mean() - cut.mean()) < 1
+
+
+@pytest.mark.parametrize("container", ["avi", "mp4"])
+def test_a_rate_shows_the_frame_of_its_time_also_where_a_tick_is_a_frame(container: str) -> None:
+    frames = videos.draw([videos.Shot(seconds=1, px_per_second=20)], height=64, width=96, fps=25)
+    timeline = read_timeline(BytesBlob(videos.encode(frames, fps=25, container=container)))
+    placed, _ = place_frames([Run(0, timeline.num_frames)], timeline, 10)
+    assert [frame.index for frame in placed] == [0, 2, 5, 7, 10, 12, 15, 17, 20, 22]

@@ -20,7 +20,7 @@ from shardprep.sources import videos
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
-from shardprep.sources.tar_index import TarIndexes
+from shardprep.sources.tar_index import TarIndexes, damaged_indexes
 
 
 def put(root: Path, *names: str) -> None:
@@ -247,6 +247,7 @@ def test_a_json_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
     first = listed()
     assert len(read) == 2
     assert (listed(), read) == (first, [])
+    assert damaged_indexes(Store(str(tmp_path / "kept"))) == [], "verify asks for this"
     os.utime(tmp_path / "v/b.json", ns=(1, 1))
     (tmp_path / "v/b.json").write_text('{"n": "new"}')
     assert [entry.record["meta"]["n"] for entry in listed()] == ["a", "new"]
