@@ -20,7 +20,7 @@ class Range:
     """Like `least`, but not this value itself."""
 
     def holds(self, value: Any) -> bool:
-        """Whether a value, or every item of a list that is not empty, lies in the range; what is no number is in any, no range holds all."""
+        """Whether a value, or each item of a list that is not empty, lies in the range; what is no number does. `ANY` holds everything."""
         if isinstance(value, (list, tuple)):
             return self == ANY or (bool(value) and all(self.holds(one) for one in value))
         if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -65,7 +65,8 @@ def ran(place: Place, *arguments: str) -> tuple[int, str]:
 
     def watch() -> None:
         while process.poll() is None:
-            seen.update(_descendants(process.pid))
+            # Between fork and exec a child has the arguments of its parent, which the user wrote.
+            seen.update(arguments for arguments in _descendants(process.pid) if arguments.rstrip("\0").split("\0") != command)
             time.sleep(0.05)
 
     watcher = threading.Thread(target=watch)
