@@ -66,9 +66,9 @@ class EmbedT5(Stage):
         return (("torch", "models"), ("transformers", "models"), ("ftfy", "models"))
 
     def check(self) -> None:
-        from shardprep.models.t5 import check_local, default_tokenizer
+        from shardprep.models.t5 import check_local
 
-        check_local(self.model, self.tokenizer or default_tokenizer(self.model))
+        check_local(self.model, self.tokenizer)
 
     def open(self, worker: Worker) -> Process:
         from shardprep.models.t5 import load_text_encoder

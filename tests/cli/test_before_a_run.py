@@ -9,6 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 from shardprep.cli.app import app
+from shardprep.stages.embed_clip import EmbedClip
+from shardprep.stages.embed_t5 import EmbedT5
+from shardprep.stages.encode_vae import EncodeVae
+from shardprep.stages.score_aesthetic import ScoreAesthetic
 
 RECIPE = "source: {{videos: videos}}\nsteps:\n  - clips: [cut_clips: {settings}]\n"
 
@@ -41,6 +45,15 @@ def test_an_encoder_that_cannot_be_is_said(tmp_path: Path, command: str, setting
     assert f"{tmp_path / 'r.yaml'}:3: " in result.stderr
     assert words in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_tiny_models_may_be_made_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recipe is read before they are made."""
+    monkeypatch.setenv("SHARDPREP_CACHE", str(tmp_path / "cache"))
+    EmbedT5(model="tiny:t5").check()
+    EmbedClip(model="tiny:clip").check()
+    EncodeVae(model="tiny:wan-vae").check()
+    ScoreAesthetic(model="tiny:aesthetic").check()
 
 
 MODELS = """source: {{videos: videos}}
