@@ -135,6 +135,8 @@ def shards(
     from shardprep.packed.urls import brace_pattern, describe
 
     packing = open_packing(url, read_options(store))
+    if not packing.manifest.shards:
+        raise ShardError(f"{packing.store.url} holds no training shard: no sample was left to pack. See shardprep status")
     if form is Pattern.json:
         print(json.dumps(describe(packing), indent=2))
         return

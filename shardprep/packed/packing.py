@@ -60,6 +60,9 @@ def current_packing(store: Store) -> Packing:
     """Return the packing that the pointer in the folder of a step names, whether or not its parents are still the same."""
     pointer = read_pointer(store)
     if pointer is None:
+        info = read_info(store)
+        if info is None or info.kind != "packed":
+            raise ShardError(f"{store.url} is no packed set. Name the folder of a pack step, such as OUT/train")
         raise IncompleteSet(f"{store.url}: there is no {MANIFEST_FILE}: packing did not end. {_AGAIN}")
     packing = whole_packing(store.at(pointer.packing))
     if pointer != pointer_to(packing.manifest, packing.manifest_sha256):

@@ -62,8 +62,8 @@ def _nothing(found: Found) -> str:
     known = f"known suffixes are {', '.join(sorted(MEDIA_SUFFIXES))}"
     if not is_url(found.root) and not os.path.isdir(found.root):
         return "there is no such folder; check the path, or give --input"
-    if any(suffix_of(url) == "tar" for url in found.around):
-        tars = f"'{printable(found.root)}/*.tar'"
+    if tar := next((url for url in found.around if suffix_of(url) == "tar"), None):
+        tars = f"'{printable(tar.rpartition('/')[0])}/*.tar'"
         return f"it holds tars and no videos; write source: {{shards: {tars}}}, or give --input {tars}"
     num_images = sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files)
     if num_images:

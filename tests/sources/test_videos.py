@@ -342,12 +342,13 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
         ("nowhere", r"nowhere' .looked in .*/nowhere.: there is no such folder; check the path"),
         ("empty", "the folder holds no files"),
         ("tars", r"it holds tars and no videos; write source: {shards: '.*/tars/\*\.tar'}"),
+        ("above", r"it holds tars and no videos; write source: {shards: '.*/above/deeper/\*\.tar'}"),
         ("texts", "none of the 1 files there is a video or an image; known suffixes are"),
     ],
 )
 def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
-    for folder, file in (("empty", None), ("tars", "a.tar"), ("texts", "a.txt")):
-        (tmp_path / folder).mkdir()
+    for folder, file in (("empty", None), ("tars", "a.tar"), ("texts", "a.txt"), ("above/deeper", "a.tar")):
+        (tmp_path / folder).mkdir(parents=True)
         if file:
             (tmp_path / folder / file).write_bytes(b"x")
     with pytest.raises(SourceError, match=words):
