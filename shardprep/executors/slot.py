@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from pebble import ProcessPool
@@ -52,6 +53,8 @@ class Slot:
                 # The process died while it had nothing to do.
                 self.close()
         self._context = WorkerContext(with_main=self._with_main)
+        # It would unblock the signal again as it starts.
+        resource_tracker.ensure_running()
         # Until the process has come to ignore it: a terminal sends Ctrl-C to all processes, and it is ours to answer.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:

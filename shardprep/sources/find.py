@@ -222,6 +222,9 @@ def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) ->
         try:
             with refusals(f"asking for {url}"):
                 return _stat_on_server(url, storage_options)
+        except TypeError as error:
+            # aiohttp's word for an argument that it does not know
+            raise StoreError(f"asking for {url}: storage_options hold what web addresses do not know ({error}). Take it out") from error
         except (StoreError, Unavailable) as error:
             return error
 

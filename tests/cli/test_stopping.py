@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,21 @@ def test_the_second_ctrl_c_ends_the_run_however_soon_it_comes(place: Path) -> No
         assert "Stopped: 1 unfinished shard was abandoned, 1 shard not begun. Run the recipe again to make them." in told
         assert "Traceback" not in told
         assert seconds < 10
+
+
+def test_ctrl_c_in_a_terminal_while_workers_start_shows_no_traceback(place: Path) -> None:
+    # A terminal sends it to the workers, too, which have not come to ignore it yet.
+    env = install(place / "site", "measuring", MEASURE, measure="Measure")
+    command = [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml", "--log", "lines"]
+    for number in range(4):
+        with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            assert process.stderr is not None
+            next(line for line in process.stderr if line.startswith("raw: 2 shards to make"))
+            time.sleep(0.05 + 0.1 * number)
+            os.killpg(process.pid, signal.SIGINT)
+            told = process.stderr.read()
+        assert "Traceback" not in told
+        shutil.rmtree(place / "out", ignore_errors=True)
 
 
 DOWN = '''

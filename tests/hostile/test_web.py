@@ -8,7 +8,7 @@ import socket
 import tarfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,7 +16,7 @@ import pytest
 
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
-from shardprep.errors import SourceError, Unavailable
+from shardprep.errors import SourceError, StoreError, Unavailable
 from shardprep.executors.local import LocalExecutor
 from shardprep.recipe.model import Recipe, RunSettings
 from shardprep.sources.listing import list_source
@@ -109,6 +109,15 @@ def test_what_was_made_stays_while_its_server_is_away(tmp_path: Path, web: WebSe
     next((tmp_path / "out" / "raw").glob("0*.parquet")).unlink()
     [raw] = run(recipe).steps
     assert (raw.shards_made, raw.samples_out, raw.failed) == (1, 3, {"unreadable": 1}), "nothing is left of it to be used again"
+
+
+def test_an_option_that_no_web_address_knows_is_said(tmp_path: Path, web: WebServer) -> None:
+    recipe = recipe_of(tmp_path, f"{web.url}/0.mp4")
+    wrong = replace(recipe, source=replace(recipe.source, storage_options={"nonsense": "x"}))
+    with pytest.raises(
+        StoreError, match=r"asking for .*/0\.mp4: storage_options hold what web addresses do not know \(.*nonsense.*\). Take it out"
+    ):
+        run(wrong)
 
 
 def test_an_address_that_is_signed_anew_is_the_same_source(tmp_path: Path, web: WebServer) -> None:
