@@ -147,7 +147,7 @@ class Job(Generic[T]):
         if self._teaches(calls, "out-of-memory" if self.is_too_large else "worker-died", how):
             return None
         if opening is not None and self.deaths + 1 == ATTEMPTS:
-            raise RunFailed(f"{opening.stage}: {how}, {ATTEMPTS} times")
+            raise RunFailed(f"{opening.stage}: {how.rstrip(',')}, {ATTEMPTS} times")
         if not Path(self.journal).exists() and self.deaths + 1 == ATTEMPTS:
             raise RunFailed(
                 f"worker processes end before they begin ({_exit_words(exit_code)}); their own words are above. A script runs recipes "
