@@ -56,7 +56,7 @@ def worker_of(tmp: Path) -> int:
     return pid
 
 
-@pytest.mark.parametrize("phase", ["raw", "outline", "pack"])
+@pytest.mark.parametrize("phase", ["raw", *(pytest.param(phase, marks=pytest.mark.prove) for phase in ("outline", "pack"))])
 def test_a_worker_that_is_stopped_inside_is_ended_and_its_shard_made_by_another(phase: str, tmp_path: Path, s3: S3Server) -> None:
     task, function = task_of(phase, tmp_path, s3)
     stopped: list[int] = []
@@ -79,7 +79,7 @@ def test_a_worker_that_is_stopped_inside_is_ended_and_its_shard_made_by_another(
     assert any(name.startswith(tmp_path.name) for name in s3.names())
 
 
-@pytest.mark.parametrize("phase", ["raw", "pack"])
+@pytest.mark.parametrize("phase", ["raw", pytest.param("pack", marks=pytest.mark.prove)])
 def test_a_store_that_does_not_answer_a_commit_gives_the_shard_up(phase: str, tmp_path: Path, s3: S3Server) -> None:
     task, function = task_of(phase, tmp_path, s3)
     before = s3.names(tmp_path.name)
