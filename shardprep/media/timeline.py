@@ -220,17 +220,28 @@ def _check_whole(blob: Blob, container: InputContainer, stream: VideoStream, pac
 
 
 def _check_one_clock(container: InputContainer, packets: Sequence[PacketTime]) -> None:
-    """Raise DecodeError where an MPEG stream's decoding times go back: sorted by time, its parts would be shown frame against frame."""
-    if _container_name(container) not in _STREAMED:
-        return
-    stamps = [packet.dts for packet in packets if packet.dts is not None]
-    back = next((place for place in range(1, len(stamps)) if stamps[place] < stamps[place - 1]), None)
+    """Raise DecodeError where an MPEG stream's times go back: sorted by time, its parts would be shown frame against frame.
+
+    Whatever is decoded before a key frame is shown before it, in open groups of pictures as well.
+    """
+    back = _step_back(packets) if _container_name(container) in _STREAMED else None
     if back is not None:
         raise DecodeError(
             "times-go-back",
             f"{_container_name(container)}: after frame {back} the times start anew, as where recordings are joined end to end; give it "
             "one clock first: ffmpeg -i IN -map 0 -c copy OUT.mkv",
         )
+
+
+def _step_back(packets: Sequence[PacketTime]) -> int | None:
+    """Return the first key frame that would be shown before a frame which was decoded before it."""
+    latest: int | None = None
+    for place, packet in enumerate(packets):
+        if packet.pts is not None:
+            if packet.is_key and latest is not None and packet.pts < latest:
+                return place
+            latest = packet.pts if latest is None else max(latest, packet.pts)
+    return None
 
 
 def _is_much_less(found_seconds: float, announced_seconds: float) -> bool:

@@ -43,7 +43,7 @@ def test_damage_is_found_by_decoding_only() -> None:
 
 
 def test_a_resolution_that_changes_in_mid_stream_is_recorded() -> None:
-    data = b"".join(changing(height, width) for height, width in ((120, 160), (96, 128), (120, 160)))
+    data = b"".join(changing(place, height, width) for place, (height, width) in enumerate(((120, 160), (96, 128), (120, 160))))
     sample = kept(run_stage(ProbeMedia(), sample_of(data, "ts")))
     assert sample.get("media.num_sizes") == 3
     assert (sample.get("media.height"), sample.get("media.width")) == (120, 160)
@@ -53,8 +53,12 @@ def test_a_resolution_that_changes_in_mid_stream_is_recorded() -> None:
     assert clip.get("media.num_frames") == sample.get("media.num_frames") == 36
 
 
-def changing(height: int, width: int) -> bytes:
-    return videos.encode(videos.draw([videos.Shot(seconds=0.5)], height=height, width=width), container="mpegts")
+def changing(place: int, height: int, width: int) -> bytes:
+    """Return half a second of a stream that goes on: its clock does not start anew."""
+    pictures = list(videos.draw([videos.Shot(seconds=0.5)], height=height, width=width))
+    # From 1 s on: the first decoding time is not below 0, for which the muxer would move them all.
+    times = [1 + place / 2 + k / 24 for k in range(len(pictures))]
+    return videos.encode(pictures, times=times, container="mpegts")
 
 
 def test_frames_that_do_not_come_out_are_not_counted() -> None:
