@@ -14,6 +14,7 @@ from shardprep.core.stage import ColumnType, ColumnTypes
 from shardprep.errors import RecipeError
 from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, first_line, run_sql, shared
 from shardprep.expressions.syntax import parse_expression, parse_order, syntax_tree
+from shardprep.expressions.tables import ARROW_TYPES
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,15 +27,6 @@ _WORDS: Mapping[ColumnType, str] = {
     "list<double>": "a list of numbers",
     "list<int64>": "a list of whole numbers",
     "list<string>": "a list of texts",
-}
-_TYPES: Mapping[ColumnType, pa.DataType] = {
-    "double": pa.float64(),
-    "int64": pa.int64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-    "list<double>": pa.list_(pa.float64()),
-    "list<int64>": pa.list_(pa.int64()),
-    "list<string>": pa.list_(pa.string()),
 }
 _EXAMPLES: Mapping[ColumnType, Any] = {"double": 1.5, "int64": 1, "bool": True, "string": "some text"}
 """Values of which a text is neither a number nor a date: what takes one for such a thing, unasked, fails."""
@@ -109,7 +101,7 @@ def _may_be_null(kind: pa.DataType, types: ColumnTypes) -> bool:
 
 def _one_row(types: ColumnTypes, values: Mapping[ColumnType, Any]) -> pa.Table:
     """Return a table of one row with a column of each type, structs around them; a value without an example is null."""
-    leaves = {path: pa.array([values.get(kind) if kind else None], _TYPES.get(kind) if kind else None) for path, kind in types.items()}
+    leaves = {path: pa.array([values.get(kind) if kind else None], ARROW_TYPES.get(kind) if kind else None) for path, kind in types.items()}
     return pa.table(_structs(leaves)) if leaves else pa.table({"": pa.nulls(1)})
 
 

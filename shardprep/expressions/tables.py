@@ -15,6 +15,17 @@ Path = tuple[str, ...]
 
 _INT64 = 1 << 63
 
+ARROW_TYPES = {
+    "double": pa.float64(),
+    "int64": pa.int64(),
+    "bool": pa.bool_(),
+    "string": pa.string(),
+    "list<double>": pa.list_(pa.float64()),
+    "list<int64>": pa.list_(pa.int64()),
+    "list<string>": pa.list_(pa.string()),
+}
+"""Arrow's types by the names in which stages declare them."""
+
 
 def arrow_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Return a table with a column per top-level name, nested dicts as structs; an absent value is null, so is an empty dict."""

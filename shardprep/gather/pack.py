@@ -15,10 +15,10 @@ from shardprep.core.outcome import Failed
 from shardprep.core.sample import RECORD_SUFFIX, Member
 from shardprep.core.tensors import TensorInfo, align_header, read_header
 from shardprep.errors import ShardError, StoreError
+from shardprep.expressions.tables import ARROW_TYPES
 from shardprep.gather.outline import ALIGNMENT, TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
 from shardprep.gather.planning import PlannedShard
 from shardprep.runtime.journal import Journal
-from shardprep.shards.columns import ARROW_TYPES
 from shardprep.shards.hashed import TarDigest
 from shardprep.shards.join import MemberAt
 from shardprep.shards.ledger import (

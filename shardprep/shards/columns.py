@@ -12,17 +12,7 @@ import pyarrow.compute as pc
 from shardprep.core.reads import Column
 from shardprep.core.sample import Record, flatten
 from shardprep.errors import ShardError
-
-ARROW_TYPES = {
-    "double": pa.float64(),
-    "int64": pa.int64(),
-    "bool": pa.bool_(),
-    "string": pa.string(),
-    "list<double>": pa.list_(pa.float64()),
-    "list<int64>": pa.list_(pa.int64()),
-    "list<string>": pa.list_(pa.string()),
-}
-"""Arrow's types by the names in which stages declare them."""
+from shardprep.expressions.tables import ARROW_TYPES
 
 MEMBERS = "members"
 """A ledger's column of what lies in the tar; in tables of samples the suffixes alone."""
