@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+from moto.moto_api._internal.models import moto_api_backend
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -117,8 +118,9 @@ def _halved(moto: Callable[..., Any], environ: dict[str, Any], start_response: C
 
 @contextmanager
 def serving() -> Iterator[S3Server]:
-    """Run a server while the context lasts."""
+    """Run a server while the context lasts; it starts with an empty bucket, whatever another server of this process holds."""
     server = S3Server()
+    moto_api_backend.reset()
     moto = DomainDispatcherApplication(create_backend_app)
     http = make_server("127.0.0.1", 0, lambda environ, start: server.answer(moto, environ, start), threaded=True)
     thread = threading.Thread(target=http.serve_forever)

@@ -32,8 +32,8 @@ class ColumnTypes:
 
     def __init__(self) -> None:
         self.num_records = 0
-        self.columns: dict[str, tuple[str | None, int]] = {}
-        """By name: the type, and how many records have a value that says one."""
+        self.columns: dict[str, tuple[str, int]] = {}
+        """By name: the type, and how many records have a value that says the whole of one."""
         self.mixed: set[str] = set()
         """The columns that hold several types, numbers apart."""
 
@@ -44,7 +44,7 @@ class ColumnTypes:
             kind = _type_of(name, value)
             if isinstance(value, (list, tuple)) and _mixes(name, value):
                 self.mixed.add(name)
-            self._add(name, kind, int(kind is not None))
+            self._add(name, kind, int(_is_known(kind)))
 
     def merge(self, other: ColumnTypes) -> None:
         """Take in what another one has counted."""
@@ -55,7 +55,7 @@ class ColumnTypes:
 
     def mixed_columns(self) -> dict[str, str]:
         """Return the type that the values of each mixed column take."""
-        return {name: kind for name in sorted(self.mixed) if (kind := self.columns[name][0]) is not None}
+        return {name: kind for name in sorted(self.mixed) if _is_known(kind := self.columns[name][0])}
 
     def schema(self, mixed: Mapping[str, str]) -> RecordSchema:
         """Return the columns that all records have, those of `mixed` in the types that it says.
@@ -63,14 +63,14 @@ class ColumnTypes:
         ShardError where a column takes the name of the field for the others.
         """
         everywhere = {
-            name: mixed.get(name, kind) for name, (kind, count) in self.columns.items() if kind is not None and count == self.num_records
+            name: mixed.get(name, kind) for name, (kind, count) in self.columns.items() if _is_known(kind) and count == self.num_records
         }
         if clash := [name for name in self.columns if name.split(".")[0] == SPARSE]:
             raise ShardError(f"column {clash[0]}: a packed record has a field {SPARSE!r} of its own; rename the column")
         return RecordSchema(tuple(sorted(everywhere.items())), len(everywhere) < len(self.columns), tuple(sorted(mixed.items())))
 
-    def _add(self, name: str, kind: str | None, count: int) -> None:
-        known, counted = self.columns.get(name, (None, 0))
+    def _add(self, name: str, kind: str, count: int) -> None:
+        known, counted = self.columns.get(name, ("null", 0))
         common = _common(known, kind)
         if _is_mixed(known, kind):
             self.mixed.add(name)
@@ -102,11 +102,11 @@ def unpack_record(packed: Record) -> dict[str, Any]:
     return merge_records(record, json.loads(packed[SPARSE]))
 
 
-def _type_of(name: str, value: Any) -> str | None:
-    """Return the type that a value says; None where it says none, as null and the empty list."""
+def _type_of(name: str, value: Any) -> str:
+    """Return the type that a value says: `null` where it says none, so that the empty list is `list<null>`."""
     match value:
         case None:
-            return None
+            return "null"
         case bool():
             return "bool"
         case int():
@@ -116,23 +116,26 @@ def _type_of(name: str, value: Any) -> str | None:
         case str():
             return "string"
         case list() | tuple():
-            inner = _common_of(_type_of(name, element) for element in value)
-            return f"list<{inner}>" if inner else None
+            return f"list<{_common_of(_type_of(name, element) for element in value)}>"
     raise ShardError(f"column {name} holds a {type(value).__name__}; records hold text, numbers, booleans and lists of them")
 
 
-def _common_of(kinds: Iterable[str | None]) -> str | None:
-    common = None
+def _is_known(kind: str) -> bool:
+    return "null" not in kind
+
+
+def _common_of(kinds: Iterable[str]) -> str:
+    common = "null"
     for kind in kinds:
         common = _common(common, kind)
     return common
 
 
-def _common(one: str | None, other: str | None) -> str | None:
+def _common(one: str, other: str) -> str:
     """Return the type that holds both: the wider number, else text; lists element by element."""
-    if one == other or other is None:
+    if one == other or other == "null":
         return one
-    if one is None:
+    if one == "null":
         return other
     if {one, other} == {"int64", "double"}:
         return "double"
@@ -141,9 +144,9 @@ def _common(one: str | None, other: str | None) -> str | None:
     return "string"
 
 
-def _is_mixed(one: str | None, other: str | None) -> bool:
+def _is_mixed(one: str, other: str) -> bool:
     """Whether values of the types become text where they were none."""
-    if one is None or other is None or one == other:
+    if "null" in (one, other) or one == other:
         return False
     if _is_list(one) and _is_list(other):
         return _is_mixed(one[5:-1], other[5:-1])
@@ -152,7 +155,7 @@ def _is_mixed(one: str | None, other: str | None) -> bool:
 
 def _mixes(name: str, values: Iterable[Any]) -> bool:
     """Whether elements of a list, or of a list in it, have several types."""
-    common = None
+    common = "null"
     for value in values:
         kind = _type_of(name, value)
         if _is_mixed(common, kind) or (isinstance(value, (list, tuple)) and _mixes(name, value)):

@@ -55,10 +55,10 @@ def test_the_program_prints_what_is_in_a_batch(root: Path, train: str) -> None:
     assert "2 files of 10 to 11 bytes" in done.stdout
 
 
-def test_a_folder_without_a_packing_is_said(root: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_no_packed_set_is_said(root: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(root / "examples/read_batch.py"), str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 1
-    assert "there is no manifest.json: packing did not end. Run the recipe again" in done.stderr
+    assert "is no packed set. Name the folder of a pack step, such as OUT/train" in done.stderr
     assert "Traceback" not in done.stderr

@@ -76,6 +76,8 @@ def test_records_of_other_programs_come_back_as_they_are() -> None:
         ([["a"], [1, 2], []], "list<string>", [["a"], ["1", "2"], []]),
         ([["a", 1]], "list<string>", [["a", "1"]]),
         ([[1], [0.5], "x"], "string", ["[1]", "[0.5]", "x"]),
+        ([0, []], "string", ["0", "[]"]),
+        ([[[1]], [], [2], [[]]], "list<string>", [["[1]"], [], ["2"], ["[]"]]),
     ],
 )
 def test_a_column_of_several_types_is_text_in_all(values: list[Any], kind: str, written: list[Any]) -> None:
@@ -106,6 +108,7 @@ def test_the_fields_own_name_is_refused() -> None:
 
 values = {
     "x": st.integers(-9, 9) | st.text(max_size=2) | st.booleans() | st.lists(st.integers(-9, 9) | st.text(max_size=1), max_size=2),
+    "d": st.lists(st.lists(st.integers(-9, 9), max_size=1) | st.booleans(), max_size=2),
     "n": st.integers(-9, 9),
     "f": st.floats(-9, 9),
     "s": st.text(max_size=3),
@@ -135,5 +138,5 @@ def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: shape(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [shape(value[0])] if value else "null"
+        return next(([inner] for inner in map(shape, value) if inner != "null"), "null")
     return "null" if value is None else type(value).__name__
