@@ -17,6 +17,8 @@ Record = Mapping[str, Any]
 VIDEO_SUFFIXES = frozenset("mp4 mov mkv webm avi m4v ts m2ts mpg mpeg flv gif wmv".split())
 IMAGE_SUFFIXES = frozenset("jpg jpeg png webp bmp ppm pgm tif tiff".split())
 RECORD_SUFFIX = "json"
+LABEL_SUFFIXES = frozenset("cls cls2 class count id index inx json jsn text transcript txt".split())
+"""Numbers and texts that label a sample, as WebDataset names them: what a suffix such as `objects.json` ends in."""
 KEY_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _ROLE_BY_SUFFIX = {"txt": "text"} | dict.fromkeys(VIDEO_SUFFIXES, "video") | dict.fromkeys(IMAGE_SUFFIXES, "image")
 
@@ -72,6 +74,11 @@ def role_of(suffix: str) -> str:
     """Return the role of a member suffix: `mp4` is the video, `latent.safetensors` the latent, `source.mp4` the source."""
     head, dot, _ = suffix.partition(".")
     return head if dot else _ROLE_BY_SUFFIX.get(suffix, suffix)
+
+
+def is_label(suffix: str) -> bool:
+    """Whether a member says something of its sample as a whole, and is no media, array or tensor, which run along it."""
+    return suffix.rpartition(".")[2] in LABEL_SUFFIXES
 
 
 def child_key(parent: str, index: int) -> str:

@@ -114,6 +114,11 @@ class Stage:
         return None
 
     @property
+    def keeps_labels(self) -> bool | None:
+        """Of a stage that splits: whether children have their parent's labels (`cls`, `objects.json`) and no other member; None: unsaid."""
+        return None
+
+    @property
     def accepts(self) -> tuple[str, ...]:
         """Samples with one of these roles are worked on; others pass untouched, the columns null. Empty: all."""
         return ("video", "image")

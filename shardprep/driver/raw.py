@@ -16,6 +16,7 @@ from shardprep.driver.assignment import (
     remove_other_assignments,
     write_assignment,
 )
+from shardprep.driver.splitting import split_notes
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Pass, Recipe
 from shardprep.shards.names import SET_FILE, SOURCE_TARS
@@ -58,11 +59,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     notes: list[str] = []
     entries = as_they_were(list_source(recipe.reachable_source, (output.url,), tar_indexes, notes.append), known)
     first_new = first_unused(known)
-    if with_caption := _num_copied_captions(recipe, entries):
-        notes.append(
-            f"{with_caption} captions of whole videos are copied to all of their clips; a list with start_column and end_column gives "
-            "each clip its own"
-        )
+    notes += split_notes([stage for step in recipe.steps if isinstance(step, Pass) for stage in step.stages], entries)
     assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes, first_new)
     first_new = max([first_new, *(int(shard) + 1 for shard in assigned)])
     identity = {"format": FORMAT_VERSION, "source": "raw"}
@@ -85,14 +82,6 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
     return RawState(
         state, assigned, was.assignment if was and is_read(known) else None, first_new, tuple(notes), changes(entries, known), tar_indexes
     )
-
-
-def _num_copied_captions(recipe: Recipe, entries: Sequence[SourceEntry]) -> int:
-    """Return how many sources have a caption that every clip of theirs will carry."""
-    stages = [stage for step in recipe.steps if isinstance(step, Pass) for stage in step.stages]
-    if not any(stage.splits and stage.keeps is not None and "caption" in stage.keeps for stage in stages):
-        return 0
-    return sum(entry.problem is None and bool(entry.captions or entry.columns.get("caption")) for entry in entries)
 
 
 def write_raw_info(raw: RawState) -> None:

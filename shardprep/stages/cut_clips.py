@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
 from shardprep.core.ranges import Range
-from shardprep.core.sample import Sample, child_key
+from shardprep.core.sample import Sample, child_key, is_label
 from shardprep.core.stage import ColumnType, Process, Resources, Stage, Worker
 from shardprep.errors import RecipeError
 from shardprep.stages.probe_media import MEDIA_COLUMNS
@@ -27,12 +27,29 @@ _CLIP_COLUMNS: Mapping[str, ColumnType] = {
 }
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What becomes one clip, in presentation seconds."""
+
+    start: float
+    end: float
+    number: int | None = None
+    """Of the list's clips which one it is of."""
+    failure: Failed | None = None
+
+    @property
+    def seconds(self) -> float:
+        return self.end - self.start
+
+
 @dataclass(frozen=True, kw_only=True)
 class CutClips(Stage):
     """Cut a video into one clip per scene, or into one clip where nobody looked for scenes; a clip holds no frame of another shot.
 
     Where a list gave the clips (`spans.starts`, `spans.ends`), these are cut instead, each with its own caption and metadata.
     `clip.starts` and `clip.ends` are the presentation seconds of the source between which the clip's frames are shown.
+    Labels that came with the video (`cls`, `id`, `txt`, `json`, also as `objects.json`) go to every clip, as its caption and metadata
+    do; images, sound, arrays and tensors do not, for they hold for the whole video.
     """
 
     mode: Literal["exact", "copy"] = "exact"
@@ -41,6 +58,8 @@ class CutClips(Stage):
     """Shorter clips are dropped (`too-short`)."""
     max_seconds: float | None = None
     """Longer scenes are cut into consecutive pieces of this length and a rest."""
+    max_beyond_seconds: float = 0.5
+    """A clip of a list may end so far beyond its video, as durations are rounded, and is cut there; further off it fails (`bad-times`)."""
     encoder: str = "libx264"
     """exact: libx264, libx265, libsvtav1 (AV1), h264_nvenc or hevc_nvenc (NVIDIA GPUs); `shardprep doctor` says which open here."""
     crf: int | None = None
@@ -65,6 +84,7 @@ class CutClips(Stage):
     version = 2
     splits = True
     keeps = ("source", "meta", "caption")
+    keeps_labels = True
     accepts = ("video",)
     replaces = ("video", *MEDIA_COLUMNS)
 
@@ -100,32 +120,55 @@ class CutClips(Stage):
 
         timeline = read_timeline(sample.members["video"].blob, on_corrupt=worker.on_corrupt)
         pieces = self._pieces(sample, timeline)
-        intervals = [interval for interval, _ in pieces]
-        long_enough = [i for i, (start, end) in enumerate(intervals) if end - start >= self.min_seconds]
-        results = dict(zip(long_enough, self._cut(sample, [[intervals[i]] for i in long_enough], timeline, worker), strict=True))
+        to_cut = [i for i, piece in enumerate(pieces) if piece.failure is None and piece.seconds >= self.min_seconds]
+        cut = self._cut(sample, [[(pieces[i].start, pieces[i].end)] for i in to_cut], timeline, worker)
+        results = dict(zip(to_cut, cut, strict=True))
         # The bounds of an exact clip lie at frames, so a whole one may be shorter than its interval by a frame.
         slack = 0 if self.mode == "copy" else 1 / (timeline.fps or 25)
         children = []
-        for index in range(len(intervals)):
+        for index, piece in enumerate(pieces):
             key = child_key(sample.key, index)
-            start, end = intervals[index]
-            parent = sample if pieces[index][1] is None else _of_span(sample, pieces[index][1] or 0)
-            outcome = self._child(parent, key, index, results[index], slack) if index in results else self._too_short(end - start)
-            children.append((key, outcome))
+            if index in results:
+                parent = sample if piece.number is None else _of_span(sample, piece.number)
+                children.append((key, self._child(parent, key, index, results[index], slack)))
+            else:
+                children.append((key, piece.failure or self._too_short(piece.seconds)))
         return Split(tuple(children))
 
-    def _pieces(self, sample: Sample, timeline: Timeline) -> list[tuple[tuple[float, float], int | None]]:
-        """Return what is to be cut, in presentation seconds, and which given clip it is of: clips or scenes, sliced where too long."""
+    def _pieces(self, sample: Sample, timeline: Timeline) -> list[_Piece]:
+        """Return what is to be cut, in presentation seconds: the clips of a list, scenes, or all, sliced where too long."""
+        first, last = timeline.seconds[0], timeline.end_seconds
+        if (given := sample.get("spans.starts")) is None:
+            starts, ends = sample.get("scenes.starts"), sample.get("scenes.ends")
+            scenes = [(first, last)] if starts is None else list(zip(starts, ends, strict=True))
+            return self._sliced(scenes)
+        pieces: list[_Piece] = []
+        for number, (start, end) in enumerate(zip(given, sample.get("spans.ends"), strict=True)):
+            if failure := self._outside(start, end, first, last):
+                pieces.append(_Piece(start, end, number, failure))
+            else:
+                pieces += self._sliced([(start, min(end, last))], number)
+        return pieces
+
+    def _sliced(self, scenes: Sequence[tuple[float, float]], number: int | None = None) -> list[_Piece]:
         from shardprep.media.scenes import trim_scenes
 
-        if (given := sample.get("spans.starts")) is not None:
-            spans = [[span] for span in zip(given, sample.get("spans.ends"), strict=True)]
-            cut = [trim_scenes(span, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds) for span in spans]
-            return [(piece, number) for number, pieces in enumerate(cut) for piece in pieces]
-        starts, ends = sample.get("scenes.starts"), sample.get("scenes.ends")
-        whole = [(timeline.seconds[0], timeline.end_seconds)]
-        scenes = whole if starts is None else list(zip(starts, ends, strict=True))
-        return [(piece, None) for piece in trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)]
+        trimmed = trim_scenes(scenes, margin_seconds=0, min_seconds=0, max_seconds=self.max_seconds)
+        return [_Piece(start, end, number) for start, end in trimmed]
+
+    def _outside(self, start: float, end: float, first: float, last: float) -> Failed | None:
+        """Return why a clip of a list cannot be cut from a video that is shown from `first` to `last`."""
+        if start < first - self.max_beyond_seconds:
+            words = f"its start {start:g} s lies before"
+        elif start >= last:
+            words = f"its start {start:g} s lies beyond"
+        elif end > last + self.max_beyond_seconds:
+            words = f"its end {end:g} s lies beyond"
+        else:
+            return None
+        return Failed(
+            "bad-times", f"{words} the video, which is shown from {first:g} s to {last:g} s; are the times of the list in seconds?"
+        )
 
     def _cut(self, sample: Sample, clips: Sequence[Sequence[tuple[float, float]]], timeline: Timeline, worker: Worker) -> list[ClipResult]:
         from shardprep.media.copy_cut import cut_copy
@@ -179,7 +222,8 @@ class CutClips(Stage):
         }
         # What was measured on the whole video does not hold for a part of it.
         inherited = {name: parent.record[name] for name in self.keeps if name in parent.record}
-        child = Sample(key, inherited).with_member(clip.suffix, clip.blob)
+        labels = {role: member for role, member in parent.members.items() if is_label(member.suffix)}
+        child = Sample(key, inherited, labels).with_member(clip.suffix, clip.blob)
         return child.with_columns(columns | probe(clip.blob, num_sizes=1 if self.mode == "exact" else None).columns())
 
 

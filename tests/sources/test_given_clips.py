@@ -105,6 +105,17 @@ def test_the_clips_are_cut_with_their_captions_and_may_overlap(folder: Path) -> 
     ]
 
 
+def test_a_row_that_lies_beyond_its_video_is_counted_and_told(folder: Path) -> None:
+    (folder / "list.csv").write_text("path,start,end,caption\na.mp4,2,9,beyond\na.mp4,0,1,inside\nb.mp4,5000,6000,ms\nb.mp4,0,1,inside\n")
+    stages = (CutClips(preset="ultrafast"),)
+    recipe = Recipe(name="r", source=spec(folder), output=str(folder / "out"), steps=(Pass(name="clips", stages=stages),))
+    summary = run(recipe)
+    clips = {step.name: step for step in summary.steps}["clips"]
+    assert (clips.failed, clips.samples_out) == ({"bad-times": 2}, 2)
+    assert "cut_clips: its end 9 s lies beyond the video, which is shown from 0 s to 4 s" in str(clips.first_failure)
+    assert [sample.get("caption.text") for sample in open_view(str(folder / "out/clips"))] == ["inside", "inside"]
+
+
 def test_settings_that_do_not_fit(folder: Path) -> None:
     with pytest.raises(RecipeError, match="given together"):
         spec(folder, end_column=None)

@@ -13,10 +13,17 @@ import pytest
 
 from shardprep.core.blob import read_blob
 from shardprep.core.sample import KEY_PATTERN
+from shardprep.driver.plan import plan
+from shardprep.driver.run import run
 from shardprep.errors import RecipeError, SourceError
+from shardprep.recipe.model import Pass, Recipe
+from shardprep.shards.join import open_view
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.cut_clips import CutClips
+from shardprep.testing import videos
+from tests.driver.test_run import Told
 
 
 def write_tar(path: Path, members: dict[str, bytes] | list[tuple[str, bytes]], form: int = tarfile.PAX_FORMAT) -> Path:
@@ -60,6 +67,26 @@ def test_samples_with_metadata_and_captions(tmp_path: Path) -> None:
     assert second.get("caption.text") == "from text"
     assert second.get("meta.id") == "x"
     assert {role: (member.suffix, read_blob(member.blob)) for role, member in third.members.items()} == {"image": ("jpg", b"image")}
+
+
+def test_clips_of_foreign_tars_have_their_labels_and_what_they_lack_is_said(tmp_path: Path) -> None:
+    video = videos.three_shots()
+    members = {f"{key}.{suffix}": data for key in "ab" for suffix, data in (("mp4", video), ("cls", key.encode()), ("seg.npy", b"array"))}
+    write_tar(tmp_path / "t.tar", {**members, "still.png": b"an image", "still.npy": b"array"})
+    cuts = Pass(name="clips", stages=(CutClips(preset="ultrafast", max_seconds=2.0),))
+    recipe = Recipe(name="r", source=SourceSpec(shards=str(tmp_path / "t.tar")), output=str(tmp_path / "out"), steps=(cuts,))
+    words = (
+        "labels of whole videos are copied to all of their clips: 2 .cls",
+        "NOT CARRIED to clips, as they hold for the whole video: 2 .seg.npy; cut_clips leaves them in raw/",
+    )
+    assert plan(recipe).notes == words
+    told = Told()
+    run(recipe, None, told)
+    assert tuple(told.messages) == words
+    clips = [sample for sample in open_view(str(tmp_path / "out/clips")) if sample.get("clip.index") is not None]
+    assert [(s.get("clip.index"), read_blob(s.members["cls"].blob), sorted(s.members)) for s in clips] == [
+        (index, key, ["cls", "video"]) for key in (b"a", b"b") for index in (0, 1)
+    ]
 
 
 def test_braces_globs_and_equal_keys_in_several_tars(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import av
 import numpy as np
 import pytest
 
-from shardprep.core.blob import read_blob
+from shardprep.core.blob import BytesBlob, read_blob
 from shardprep.core.frames import AllFrames, FramesWanted, Times
 from shardprep.core.outcome import Dropped, Failed, Kept, Split
 from shardprep.core.plan import Available, check_pass
-from shardprep.core.sample import Sample
+from shardprep.core.sample import Member, Sample, role_of
 from shardprep.core.stage import Worker
 from shardprep.errors import RecipeError
 from shardprep.media.container import DecodeError
@@ -65,6 +66,50 @@ def test_a_clip_inherits_what_holds_for_it_and_nothing_else() -> None:
     assert clip.record["media"] == {
         name.removeprefix("media."): value for name, value in probe(clip.members["video"].blob, num_sizes=1).columns().items()
     }
+
+
+def test_a_clip_has_the_labels_of_its_video_and_not_what_was_measured_along_it() -> None:
+    parent = detected(videos.three_shots())
+    suffixes = ("cls", "licence.txt", "objects.json", "flow.npy", "latent.safetensors", "thumb.jpg", "wav")
+    members = {role_of(suffix): Member(suffix, BytesBlob(b"7"), crc32=5) for suffix in suffixes}
+    clips = clips_of(cut(replace(parent, members={**parent.members, **members})))
+    assert [sorted(clip.members) for clip in clips] == [["cls", "licence", "objects", "video"]] * 3
+    assert clips[0].members["cls"] is members["cls"], "with its checksums"
+
+
+def spanned(*spans: tuple[float, float]) -> Sample:
+    starts, ends = zip(*spans, strict=True)
+    columns = {"starts": list(starts), "ends": list(ends), "texts": ["words"] * len(spans), "rows": ["{}"] * len(spans)}
+    return sample_of(videos.three_shots(), record={"spans": columns})
+
+
+def test_a_given_clip_that_lies_beyond_its_video_fails_and_says_where_the_video_ends() -> None:
+    sample = spanned((0.0, 1.0), (2.0, 9.0), (5.0, 6.0), (3.0, 4.4), (4.1, 4.3))
+    outcomes = [outcome for _, outcome in cut(sample).children]
+    assert [type(outcome) for outcome in outcomes] == [Kept, Failed, Failed, Kept, Failed]
+    assert outcomes[1] == Failed(
+        "bad-times", "its end 9 s lies beyond the video, which is shown from 0 s to 4 s; are the times of the list in seconds?"
+    )
+    assert outcomes[2].detail.startswith("its start 5 s lies beyond the video")
+    assert outcomes[4].detail.startswith("its start 4.1 s lies beyond the video")
+    kept = clips_of(cut(sample))[1]
+    assert (kept.get("clip.starts"), kept.get("clip.ends")) == ([3.0], [4.0]), "durations are rounded in lists"
+
+
+def test_how_far_a_given_clip_may_lie_beyond_its_video_is_a_setting() -> None:
+    sample = spanned((2.0, 9.0), (3.5, 4.4))
+    assert [type(outcome) for _, outcome in cut(sample, max_beyond_seconds=0.1).children] == [Failed, Failed]
+    assert [clip.get("clip.ends") for clip in clips_of(cut(sample, max_beyond_seconds=60))] == [[4.0], [4.0]]
+    pieces = [outcome for _, outcome in cut(spanned((3.0, 4.4)), max_seconds=1).children]
+    assert [type(outcome) for outcome in pieces] == [Kept], "no piece is made of what lies beyond"
+
+
+def test_a_given_clip_that_begins_before_the_first_frame_fails() -> None:
+    late = videos.encode(videos.draw(videos.THREE_SHOTS), times=[10 + k / 24 for k in range(96)], container="matroska")
+    columns = {"starts": [0.0, 9.8, 10.5], "ends": [2.0, 11.0, 11.0], "texts": [""] * 3, "rows": ["{}"] * 3}
+    outcomes = [outcome for _, outcome in cut(sample_of(late, "mkv", record={"spans": columns})).children]
+    assert [type(outcome) for outcome in outcomes] == [Failed, Kept, Kept]
+    assert outcomes[0].detail.startswith("its start 0 s lies before the video, which is shown from 10 s to 13.999 s")
 
 
 def test_without_scenes_the_whole_video_is_one_clip() -> None:
