@@ -283,7 +283,7 @@ WRITERS = {
     "shardprep/shards/local.py": "the store's local half",
     "shardprep/shards/remote.py": "the store's remote half: a copy on its way",
     "shardprep/runtime/journal.py": "the calls in progress, in the folder for temporary files",
-    "shardprep/executors/scratch.py": "the lock of that folder",
+    "shardprep/executors/run_folder.py": "the lock of that folder",
     "shardprep/media/tonemap.py": "a curve that ffmpeg reads from a file, temporary",
     "shardprep/models/weights.py": "remembered digests, in the cache",
     "shardprep/cli/starting.py": "a new recipe, where the user stands",

@@ -167,7 +167,7 @@ def _absent(wanted: Read, available: Available) -> str:
     return f"which no earlier stage writes{nearest(str(wanted), available.names, '; there is')}"
 
 
-def check_order(name: str, stages: Sequence[Stage]) -> None:
+def check_split_and_join(name: str, stages: Sequence[Stage]) -> None:
     """Raise RecipeError where a pass both splits samples and joins them: an input row could not say what its sample became."""
     splits = next((stage_name(stage) for stage in stages if stage.splits), None)
     joins = next((stage_name(stage) for stage in stages if stage.group_by), None)

@@ -9,7 +9,7 @@ from typing import Any
 
 from shardprep.core.fingerprint import digest, shard_fingerprint
 from shardprep.driver.identity import differences, gather_identity
-from shardprep.driver.state import StepState, check_kind
+from shardprep.driver.state import StepState, check_set_kind
 from shardprep.errors import ShardError, Unavailable
 from shardprep.gather.failed import commit_failed
 from shardprep.gather.outline import Outline, OutlineTask
@@ -36,7 +36,7 @@ class PackStep:
         self._settings, self._parent = settings, parent
         self._step = Store(recipe.output, self._options).at(name)
         self._was = read_info_to_replace(self._step)
-        check_kind(self._step, self._was, packs=True)
+        check_set_kind(self._step, self._was, packs=True)
         identity = gather_identity(settings)
         self._info = SetInfo(
             step=name,

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from shardprep.core.plan import PlannedPass
-from shardprep.driver.budget import FailureBudget
 from shardprep.driver.claims import claims_of
 from shardprep.driver.clean import what_is_left
+from shardprep.driver.failure_budget import FailureBudget
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
 from shardprep.driver.lease import RunLease

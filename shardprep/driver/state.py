@@ -183,14 +183,14 @@ def step_state(
     inputs = {shard: input_of(shard, digests, sees_all=info.sees_all) for shard in shards}
     fingerprints = {shard: None if read is None else shard_fingerprint(info.step_fingerprint, read) for shard, read in inputs.items()}
     was = read_info_to_replace(store)
-    check_kind(store, was, packs=False)
+    check_set_kind(store, was, packs=False)
     code = codes_of(step.stages) if isinstance(step, Pass) else {}
     state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints, code=code)
     state.refresh(retry, redo)
     return state
 
 
-def check_kind(store: Store, was: SetInfo | None, *, packs: bool) -> None:
+def check_set_kind(store: Store, was: SetInfo | None, *, packs: bool) -> None:
     """Raise RecipeError where a step that packs would write over a set of another kind, or the other way round."""
     if was is not None and (was.kind == "packed") != packs:
         held = "a packed set" if was.kind == "packed" else "shards with ledgers"

@@ -23,12 +23,12 @@ from shardprep.executors.inline import run_here
 from shardprep.executors.job import Job, ShardFailure, Task, with_fields
 from shardprep.executors.main_module import RAN_AGAIN, RAN_AGAIN_WORDS, is_importable_again
 from shardprep.executors.memory import allowed_bytes
-from shardprep.executors.scratch import Scratch
+from shardprep.executors.run_folder import RunFolder
 from shardprep.executors.slot import Slot
 from shardprep.executors.stop import StopSignal
 from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
-from shardprep.runtime.worker import Problem, attempt, needs_main, wants_gpu
+from shardprep.runtime.worker import WorkerProblem, attempt, needs_main, wants_gpu
 
 __all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
 
@@ -65,10 +65,10 @@ class LocalExecutor:
         `memory_bytes` is what a worker may take beside its libraries and weights, whatever it makes; None: as much as it likes.
         """
         self._stop = stop or StopSignal()
-        self._scratch = Scratch(tmp)
-        self._fetcher = Fetcher(self._scratch.path, fetch_bytes)
+        self._folder = RunFolder(tmp)
+        self._fetcher = Fetcher(self._folder.path, fetch_bytes)
         gpus = dict(enumerate(visible_gpus()))
-        self._slots = [Slot(gpus.get(number), threads, str(self._scratch.path)) for number in range(num_workers)]
+        self._slots = [Slot(gpus.get(number), threads, str(self._folder.path)) for number in range(num_workers)]
         self._back_off_seconds, self._open_limit_seconds = back_off_seconds, open_limit_seconds
         self._quiet_limit_seconds = quiet_limit_seconds
         self._memory_bytes = memory_bytes
@@ -85,7 +85,7 @@ class LocalExecutor:
                 slot.stop()
             for slot in self._slots:
                 slot.close()
-            self._scratch.close()
+            self._folder.close()
 
     def run(self, tasks: Iterable[T], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
         """Run `function` on each task in a worker; yield each shard as it is committed or given up.
@@ -108,7 +108,7 @@ class LocalExecutor:
                 for slot in self._slots:
                     slot.use_main()
             self._in_use = _fitting(self._slots, jobs[0].task)
-        running: dict[Future[R | Problem], tuple[Job[T], Slot]] = {}
+        running: dict[Future[R | WorkerProblem], tuple[Job[T], Slot]] = {}
         while jobs or running:
             self._check_stop(len(jobs), len(running))
             self._fetch_ahead(jobs)
@@ -128,12 +128,12 @@ class LocalExecutor:
     def _run_here(self, jobs: deque[Job[T]], function: Callable[[T], R]) -> Iterator[R | ShardFailure]:
         """Run the jobs in this process: their stages are of a main module that no worker can import."""
         for number, (job, answer) in enumerate(run_here(jobs, function, attempts=_REFUSALS, back_off_seconds=self._back_off_seconds)):
-            yield _failure(job, answer) if isinstance(answer, Problem) else answer
+            yield _failure(job, answer) if isinstance(answer, WorkerProblem) else answer
             if number + 1 < len(jobs) and self._stop.finish.is_set():
                 self._check_stop(len(jobs) - number - 1, 0)
 
     def _job(self, task: T) -> Job[T]:
-        job = Job(task, str(self._scratch.path / f"{task.step}-{task.shard}.journal"))
+        job = Job(task, str(self._folder.path / f"{task.step}-{task.shard}.journal"))
         job.allowed_bytes = None if self._memory_bytes is None else allowed_bytes(task, self._memory_bytes)
         if isinstance(task, ShardTask):
             job.remote = self._fetcher.fitting(remote_files(task))
@@ -152,7 +152,9 @@ class LocalExecutor:
             if job.remote and job.fetched is None:
                 job.fetched = self._fetcher.begin(job.remote)
 
-    def _submit(self, jobs: deque[Job[T]], running: dict[Future[R | Problem], tuple[Job[T], Slot]], function: Callable[[T], R]) -> None:
+    def _submit(
+        self, jobs: deque[Job[T]], running: dict[Future[R | WorkerProblem], tuple[Job[T], Slot]], function: Callable[[T], R]
+    ) -> None:
         busy = {id(slot) for _, slot in running.values()}
         for slot in self._in_use:
             if id(slot) in busy or self._stop.finish.is_set():
@@ -183,7 +185,7 @@ class LocalExecutor:
                 changes["settings"] = replace(job.task.settings, decode_ahead=0)
         return with_fields(job.task, **changes)
 
-    def _answer(self, future: Future[R | Problem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
+    def _answer(self, future: Future[R | WorkerProblem], job: Job[T], slot: Slot) -> R | ShardFailure | None:
         """Return what came of one attempt, or None where it is to be made again."""
         died: BaseException | None = None
         try:
@@ -199,7 +201,7 @@ class LocalExecutor:
             if failure is not None and job.is_quiet:
                 self._gave_up(failure.error)
             return failure
-        if not isinstance(answer, Problem):
+        if not isinstance(answer, WorkerProblem):
             self._refused_in_a_row = self._given_up_in_a_row = 0
             return answer
         if answer.call is not None:
@@ -209,7 +211,7 @@ class LocalExecutor:
             return self._refused(job, slot, answer)
         return _failure(job, answer)
 
-    def _refused(self, job: Job[T], slot: Slot, problem: Problem) -> ShardFailure | None:
+    def _refused(self, job: Job[T], slot: Slot, problem: WorkerProblem) -> ShardFailure | None:
         """Let a job wait before it is tried again, in another process: the device may be lost to this one."""
         slot.close()
         job.not_before = time.monotonic() + self._back_off_seconds * 2**job.refusals
@@ -261,7 +263,7 @@ def _finished(running: dict[Future[R], tuple[Job[T], Slot]]) -> set[Future[R]]:
     return set()
 
 
-def _failure(job: Job[T], problem: Problem) -> ShardFailure:
+def _failure(job: Job[T], problem: WorkerProblem) -> ShardFailure:
     """Return the failure of a shard; raise what stops the run."""
     cause = WorkerTraceback(problem.traceback)
     if problem.kind == "interrupted":

@@ -11,7 +11,7 @@ from shardprep.core.reads import Column, narrowed
 from shardprep.errors import RecipeError
 from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql, shared
 from shardprep.expressions.syntax import parse_expression, parse_order
-from shardprep.expressions.tables import Path, by_types, project, resolve, table_of, unknown_column
+from shardprep.expressions.tables import ColumnPath, by_types, project, resolve, table_of, unknown_column
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,7 +113,7 @@ def run_query(
     return result.select(range(1, result.num_columns)).rename_columns(list(select))
 
 
-def _resolve_all(what: str, schema: pa.Schema, paths: Iterable[Path]) -> list[Path]:
+def _resolve_all(what: str, schema: pa.Schema, paths: Iterable[ColumnPath]) -> list[ColumnPath]:
     found = [(path, resolve(schema, path)) for path in paths]
     for path, fields in found:
         if fields is None:
@@ -121,7 +121,7 @@ def _resolve_all(what: str, schema: pa.Schema, paths: Iterable[Path]) -> list[Pa
     return [fields for _, fields in found if fields is not None]
 
 
-def _is_typed(schema: pa.Schema, path: Path) -> bool:
+def _is_typed(schema: pa.Schema, path: ColumnPath) -> bool:
     """Whether a column's values have the type that a stage declared; of a struct it depends on the row which fields there are."""
     kind = schema.field(path[0]).type
     for name in path[1:]:

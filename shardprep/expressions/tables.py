@@ -11,7 +11,7 @@ from shardprep.core.plan import nearest
 from shardprep.core.reads import Column, field_named, fold
 from shardprep.errors import RecipeError
 
-Path = tuple[str, ...]
+ColumnPath = tuple[str, ...]
 
 _INT64 = 1 << 63
 
@@ -48,12 +48,12 @@ def concat(tables: Iterable[pa.Table]) -> pa.Table:
     return pa.concat_tables([_conform_table(table, schema) for table in listed])
 
 
-def column_paths(schema: pa.Schema) -> list[Path]:
+def column_paths(schema: pa.Schema) -> list[ColumnPath]:
     """Return the leaves of a schema as paths."""
     return [path for field in schema for path in _leaves(field, ())]
 
 
-def resolve(schema: pa.Schema, path: Path) -> Path | None:
+def resolve(schema: pa.Schema, path: ColumnPath) -> ColumnPath | None:
     """Return the fields that a reference means: exact names first, else the only one equal but for case; None where there is none.
 
     A path ends at the first field that is no struct. RecipeError where several fields differ in case only from what is asked for.
@@ -73,7 +73,7 @@ def resolve(schema: pa.Schema, path: Path) -> Path | None:
     return tuple(found)
 
 
-def unknown_column(what: str, path: Path, schema: pa.Schema) -> RecipeError:
+def unknown_column(what: str, path: ColumnPath, schema: pa.Schema) -> RecipeError:
     """Return the error for a reference that `resolve` did not find."""
     name, known = ".".join(path), sorted(".".join(known) for known in column_paths(schema))
     hint = nearest(name, known, "; there is")
@@ -81,14 +81,14 @@ def unknown_column(what: str, path: Path, schema: pa.Schema) -> RecipeError:
     return RecipeError(f"{what}: unknown column {name}{hint or some}")
 
 
-def project(table: pa.Table, paths: Iterable[Path]) -> pa.Table:
+def project(table: pa.Table, paths: Iterable[ColumnPath]) -> pa.Table:
     """Return a table of only the fields under `paths`; a field that is absent becomes a column of nulls."""
     tree = _tree(paths)
     columns = {name: _prune(table[name] if name in table.column_names else None, inner, len(table)) for name, inner in tree.items()}
     return pa.table(columns)
 
 
-def table_of(records: Sequence[Mapping[str, Any]], paths: Iterable[Path]) -> pa.Table:
+def table_of(records: Sequence[Mapping[str, Any]], paths: Iterable[ColumnPath]) -> pa.Table:
     """Return a table of only the values under `paths`, names matched as `resolve` does; an absent value is null."""
     tree = _tree(paths)
     columns = {name: _gather((name,), [_get(record, (name,)) for record in records], inner) for name, inner in tree.items()}
@@ -131,7 +131,7 @@ def _shape(value: Any, is_untyped: bool) -> str:
     return type(value).__name__
 
 
-def _gather(path: Path, values: list[Any], tree: Mapping[str, Any] | None) -> pa.Array:
+def _gather(path: ColumnPath, values: list[Any], tree: Mapping[str, Any] | None) -> pa.Array:
     """Return the column of `values`; one that holds no dicts (a list, JSON text) is taken whole, the query looks into it."""
     if tree is None or any(value is not None and not isinstance(value, Mapping) for value in values):
         for value in values if tree is None else ():
@@ -141,7 +141,7 @@ def _gather(path: Path, values: list[Any], tree: Mapping[str, Any] | None) -> pa
     return pa.StructArray.from_arrays(parts, names=list(tree))
 
 
-def _get(record: Mapping[str, Any] | None, path: Path) -> Any:
+def _get(record: Mapping[str, Any] | None, path: ColumnPath) -> Any:
     """Return the value of the field that the end of a path names."""
     if record is None or path[-1] in record:
         return None if record is None else record[path[-1]]
@@ -149,7 +149,7 @@ def _get(record: Mapping[str, Any] | None, path: Path) -> Any:
     return None if found is None else record[found]
 
 
-def _check_fields(value: Any, path: Path) -> None:
+def _check_fields(value: Any, path: ColumnPath) -> None:
     """Raise RecipeError where a struct that is read whole has fields that the engine takes for one and the same."""
     if isinstance(value, Mapping):
         _check_case(dict.fromkeys(value), f"{'.'.join(path)}.")
@@ -206,7 +206,7 @@ def _conform(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return array.cast(kind)
 
 
-def _leaves(field: pa.Field, prefix: Path) -> Iterator[Path]:
+def _leaves(field: pa.Field, prefix: ColumnPath) -> Iterator[ColumnPath]:
     path = (*prefix, field.name)
     if pa.types.is_struct(field.type):
         for i in range(field.type.num_fields):
@@ -215,7 +215,7 @@ def _leaves(field: pa.Field, prefix: Path) -> Iterator[Path]:
         yield path
 
 
-def _tree(paths: Iterable[Path]) -> dict[str, Any]:
+def _tree(paths: Iterable[ColumnPath]) -> dict[str, Any]:
     """Return the paths as nested dicts; None marks a field that is wanted whole."""
     root: dict[str, Any] = {}
     for path in sorted(dict.fromkeys(paths), key=len):

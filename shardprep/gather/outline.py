@@ -23,7 +23,7 @@ from shardprep.gather.settings import Pack
 from shardprep.packed.names import ROWS_SUFFIX
 from shardprep.runtime.journal import Journal
 from shardprep.shards.join import Chain, JoinedRow, MemberAt, read_rows
-from shardprep.shards.packed_record import ColumnTypes
+from shardprep.shards.packed_record import RecordTypes
 from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
@@ -92,7 +92,7 @@ class Outline:
     """The file of rows."""
     samples: pa.Table
     groups: tuple[Group, ...]
-    columns: Mapping[str, ColumnTypes]
+    columns: Mapping[str, RecordTypes]
     """Types of the records' columns by `Group.media`."""
     roles: frozenset[str]
     """Roles that occur, packed or not."""
@@ -215,7 +215,7 @@ def _crc32(blob: Blob) -> int:
 
 def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow | Unpackable], lengths: Sequence[int]) -> Outline:
     groups: dict[Group, int] = {}
-    columns: dict[str, ColumnTypes] = {}
+    columns: dict[str, RecordTypes] = {}
     roles: set[str] = set()
     samples: list[dict[str, Any]] = []
     unpackable: list[Unpackable] = []
@@ -226,7 +226,7 @@ def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow | Unpackable],
             unpackable.append(row)
             continue
         group = _group_of(row, task.settings)
-        columns.setdefault(group.media, ColumnTypes()).add(row.record)
+        columns.setdefault(group.media, RecordTypes()).add(row.record)
         roles |= row.members.keys()
         samples.append(
             {

@@ -19,7 +19,7 @@ from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, ShardError
 from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, Unpackable, empty_member, packed_bytes
 from shardprep.gather.settings import Pack
-from shardprep.shards.packed_record import ColumnTypes, RecordSchema
+from shardprep.shards.packed_record import RecordSchema, RecordTypes
 
 _TAR_END_BYTES = 1024
 _TABLES_AT_ONCE = 256
@@ -73,7 +73,7 @@ class _Gathered:
         self.groups: dict[Group, int] = {}
         self.files: dict[str, str] = {}
         """The input shard of each file of rows."""
-        self.columns: dict[str, ColumnTypes] = {}
+        self.columns: dict[str, RecordTypes] = {}
         self.roles: set[str] = set()
         self.unpackable: dict[str, tuple[Unpackable, ...]] = {}
         self._samples: list[pa.Table] = []
@@ -86,7 +86,7 @@ class _Gathered:
         self._samples.append(pa.table(columns))
         self.files[outline.file] = outline.shard
         for media, types in outline.columns.items():
-            self.columns.setdefault(media, ColumnTypes()).merge(types)
+            self.columns.setdefault(media, RecordTypes()).merge(types)
         self.roles |= outline.roles
         if outline.unpackable:
             self.unpackable[outline.shard] = outline.unpackable
@@ -158,9 +158,9 @@ def _check_keys(samples: pa.Table) -> None:
         raise ShardError(f"the key {twice!r} occurs in two shards of what is packed; keys are unique in a set. Make that set again")
 
 
-def _layout(columns: Mapping[str, ColumnTypes], groups: Sequence[Group]) -> _Layout:
+def _layout(columns: Mapping[str, RecordTypes], groups: Sequence[Group]) -> _Layout:
     members = sorted({suffix for group in groups for suffix in group.fillable})
-    everywhere = ColumnTypes()
+    everywhere = RecordTypes()
     for types in columns.values():
         everywhere.merge(types)
     mixed = everywhere.mixed_columns()

@@ -16,7 +16,7 @@ from shardprep.core.outcome import Dropped, Failed
 from shardprep.expressions.engine import QueryLimits, shared
 from shardprep.expressions.query import Query, run_query
 from shardprep.expressions.syntax import parse_order
-from shardprep.expressions.tables import Path, concat, project, resolve
+from shardprep.expressions.tables import ColumnPath, concat, project, resolve
 from shardprep.gather.settings import Select
 from shardprep.runtime.item import Work
 from shardprep.runtime.journal import Journal
@@ -115,8 +115,8 @@ class Selection:
     def __init__(self, select: Select) -> None:
         self._select = select
         self._query = Query(select.where)
-        self._paths: Sequence[Path] = [column.path for column in self._query.reads]
-        self._order: Sequence[Path] = () if select.sort is None else parse_order(shared(QueryLimits()), select.sort)
+        self._paths: Sequence[ColumnPath] = [column.path for column in self._query.reads]
+        self._order: Sequence[ColumnPath] = () if select.sort is None else parse_order(shared(QueryLimits()), select.sort)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -214,7 +214,7 @@ def write_selection(task: ShardTask, keys: Sequence[str], decisions: Decisions) 
     return ShardResult(shard=task.shard, committed=committed, adopted=adopted, worked_on=len(keys), seconds={})
 
 
-def _with_columns(table: pa.Table, paths: Sequence[Path]) -> pa.Table:
+def _with_columns(table: pa.Table, paths: Sequence[ColumnPath]) -> pa.Table:
     """Return a table of just these columns, null where the table lacks one: a shard in which no sample has a value has no such column."""
     return project(table, [resolve(table.schema, path) or path for path in paths]) if paths else table.select(["key"])
 

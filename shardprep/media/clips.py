@@ -34,7 +34,7 @@ ClipResult = Clip | DecodeError
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedFrame:
     """A source frame's place in a clip: shown from `pts` for `duration`, in units of the clip's time base."""
 
     index: int
@@ -76,7 +76,7 @@ def true_intervals(runs: Sequence[Run], timeline: Timeline) -> tuple[tuple[float
     )
 
 
-def place_frames(runs: Sequence[Run], timeline: Timeline, fps: float | None) -> tuple[list[Placed], Fraction]:
+def place_frames(runs: Sequence[Run], timeline: Timeline, fps: float | None) -> tuple[list[PlacedFrame], Fraction]:
     """Return the frames of a clip and their time base: at their own times, or at `fps` each time the frame then shown."""
     if fps is None:
         return _own_times(runs, timeline), timeline.time_base
@@ -84,8 +84,8 @@ def place_frames(runs: Sequence[Run], timeline: Timeline, fps: float | None) -> 
     return _even_times(runs, timeline, rate), 1 / rate
 
 
-def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[Placed]:
-    placed: list[Placed] = []
+def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[PlacedFrame]:
+    placed: list[PlacedFrame] = []
     base = 0
     for run in runs:
         start = timeline.pts[run.first]
@@ -93,13 +93,13 @@ def _own_times(runs: Sequence[Run], timeline: Timeline) -> list[Placed]:
             shown = timeline.pts[index]
             # Encoders want times that ascend; a broken file may show two frames at once.
             pts = max(base + shown - start, placed[-1].pts + 1 if placed else 0)
-            placed.append(Placed(index, pts, max(1, end_of_frame(index, timeline) - shown)))
+            placed.append(PlacedFrame(index, pts, max(1, end_of_frame(index, timeline) - shown)))
         base += end_of_frame(run.stop - 1, timeline) - start
     return placed
 
 
-def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list[Placed]:
-    placed: list[Placed] = []
+def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list[PlacedFrame]:
+    placed: list[PlacedFrame] = []
     slack = _stamp_slack(timeline)
     for run in runs:
         start = timeline.pts[run.first]
@@ -110,5 +110,5 @@ def _even_times(runs: Sequence[Run], timeline: Timeline, rate: Fraction) -> list
             offset = tick / rate / timeline.time_base
             time = start + (round(offset) + slack if slack else math.floor(offset))
             index = bisect.bisect_right(timeline.pts, time, run.first, run.stop) - 1
-            placed.append(Placed(max(run.first, index), base + tick, 1))
+            placed.append(PlacedFrame(max(run.first, index), base + tick, 1))
     return placed

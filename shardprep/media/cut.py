@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from shardprep.core.blob import Blob
-from shardprep.media.clips import Clip, ClipResult, Intervals, Placed, place_frames, runs_of, true_intervals
+from shardprep.media.clips import Clip, ClipResult, Intervals, PlacedFrame, place_frames, runs_of, true_intervals
 from shardprep.media.container import DecodeError, open_video
 from shardprep.media.decode import count_by_decoding
 from shardprep.media.deinterlace import Deinterlacer
@@ -78,9 +78,9 @@ class _Cutter:
             except DecodeError as error:
                 self._fail(needed[bisect.bisect_right(needed, position)], error)
 
-    def _uses(self, pending: Sequence[int], stack: ExitStack) -> dict[int, list[tuple[_OpenClip, list[Placed]]]]:
+    def _uses(self, pending: Sequence[int], stack: ExitStack) -> dict[int, list[tuple[_OpenClip, list[PlacedFrame]]]]:
         """Return which frames go where."""
-        uses: dict[int, list[tuple[_OpenClip, list[Placed]]]] = {}
+        uses: dict[int, list[tuple[_OpenClip, list[PlacedFrame]]]] = {}
         for number in pending:
             clip = self._open_clip(number, stack)
             for index, places in clip.frames.items():
@@ -97,7 +97,7 @@ class _Cutter:
             pixel_aspect=self._timeline.pixel_aspect,
             is_interlaced=self._settings.deinterlace == "always" or (self._settings.deinterlace == "auto" and self._timeline.interlaced),
         )
-        places: dict[int, list[Placed]] = {}
+        places: dict[int, list[PlacedFrame]] = {}
         if timing.is_interlaced:
             # Lines are filled in from the frames before and after, also where a lower rate leaves these out.
             places = {index: [] for run in self._runs[number] for index in range(run.first, run.stop)}
@@ -125,7 +125,7 @@ class _OpenClip:
     def __init__(
         self,
         number: int,
-        frames: Mapping[int, list[Placed]],
+        frames: Mapping[int, list[PlacedFrame]],
         settings: EncodeSettings,
         timing: ClipTiming,
         sound: Blob | None,
@@ -138,13 +138,13 @@ class _OpenClip:
         self._file: ScratchFile | None = None
         self._encoder: ClipEncoder | None = None
         self._deinterlacer: Deinterlacer | None = None
-        self._waiting: deque[list[Placed]] = deque()
+        self._waiting: deque[list[PlacedFrame]] = deque()
 
     @property
     def is_done(self) -> bool:
         return not self._left
 
-    def add(self, frame: VideoFrame, places: list[Placed]) -> None:
+    def add(self, frame: VideoFrame, places: list[PlacedFrame]) -> None:
         """Encode a frame at its places."""
         if self._encoder is None:
             self._file = self._stack.enter_context(ScratchFile())

@@ -14,7 +14,7 @@ from av.video.stream import VideoStream
 
 from shardprep.core.frames import frame_rate
 from shardprep.errors import RecipeError
-from shardprep.media.clips import Placed
+from shardprep.media.clips import PlacedFrame
 from shardprep.media.deinterlace import Deinterlace
 from shardprep.media.encoders import encoder_options, quiet_encoders
 from shardprep.media.orientation import UPRIGHT, Orientation
@@ -89,7 +89,7 @@ class ClipEncoder:
         self._durations: dict[int, int] = {}
         self._last_duration = 0
 
-    def add(self, frame: VideoFrame, places: Sequence[Placed]) -> None:
+    def add(self, frame: VideoFrame, places: Sequence[PlacedFrame]) -> None:
         """Encode a frame once for each of its places, in units of the time base."""
         shaped = self._shaper.shape(frame) if places else frame
         for placed in places:

@@ -13,6 +13,7 @@ from av.audio.frame import AudioFrame
 from av.codec.context import Flags
 
 from shardprep.core.blob import Blob, BytesBlob
+from shardprep.media.clips import Intervals
 from shardprep.media.container import open_container
 from shardprep.media.scratch import muxing
 from shardprep.media.sound_source import Heard, SoundForm, read_sound
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from numpy.typing import NDArray
 
-Intervals = Sequence[tuple[float, float]]
-"""Half-open (start, end) in presentation seconds of the source."""
 
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 _FALLBACK_RATE = 48000

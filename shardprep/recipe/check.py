@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shardprep.core.fingerprint import settings_of
-from shardprep.core.plan import Available, check_order, check_pass, declared_reads, nearest
+from shardprep.core.plan import Available, check_pass, check_split_and_join, declared_reads, nearest
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
 from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError
 from shardprep.gather.settings import Pack, Select
-from shardprep.recipe.document import Document, Path, Problems, hint
+from shardprep.recipe.document import Document, Problems, RecipePath, hint
 from shardprep.recipe.dump import plain_settings
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
 from shardprep.recipe.typed import blamed, build
@@ -22,7 +22,7 @@ from shardprep.sources.spec import SourceSpec
 _KEY = ("key",)
 """The path of the key: no column of the record, and yet one of every table."""
 
-Problem = tuple[Path, str]
+RecipeProblem = tuple[RecipePath, str]
 """Where in the recipe, and what is wrong there."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -44,7 +44,7 @@ def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
     problems.raise_any()
 
 
-def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = True) -> Iterator[Problem]:
+def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = True) -> Iterator[RecipeProblem]:
     """Yield what is wrong; of a recipe that is not whole (parts could not be read) only what can be said nevertheless."""
     if is_whole and not recipe.steps:
         yield ("steps",), "the recipe has no steps; write `steps:` and one `- NAME: [stage, stage]` per step"
@@ -74,12 +74,12 @@ def steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
     return recipe.steps if until not in names else recipe.steps[: names.index(until) + 1]
 
 
-def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[Problem]:
+def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[RecipeProblem]:
     seen: dict[str, int] = {}
     for index, step in enumerate(steps):
         if not step.name and not is_whole:
             continue
-        path: Path = ("steps", index, step.name)
+        path: RecipePath = ("steps", index, step.name)
         if step.name in seen:
             first = seen[step.name] + 1
             yield path, f"two steps are named {step.name} (the first is step {first}); every step writes a folder of its own name"
@@ -92,7 +92,7 @@ def _names(steps: Sequence[Step], is_whole: bool) -> Iterator[Problem]:
             yield path, f"step {step.name} has no stages"
 
 
-def _order(recipe: Recipe) -> Iterator[Problem]:
+def _order(recipe: Recipe) -> Iterator[RecipeProblem]:
     earlier: dict[str, Step | None] = {RAW: None}
     all_names = [step.name for step in recipe.steps]
     for index, step in enumerate(recipe.steps):
@@ -111,7 +111,7 @@ def _named(stage: Stage, error: RecipeError) -> str:
     return str(error) if str(error).startswith(f"{name}:") else f"{name}: {error}"
 
 
-def _settings(recipe: Recipe) -> Iterator[Problem]:
+def _settings(recipe: Recipe) -> Iterator[RecipeProblem]:
     """Yield the settings of stages that have no canonical form, by which a change of them would be noticed."""
     for index, step in enumerate(recipe.steps):
         for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
@@ -121,10 +121,10 @@ def _settings(recipe: Recipe) -> Iterator[Problem]:
                 yield ("steps", index, step.name, place), f"step {step.name}: {error}"
 
 
-def _machine(recipe: Recipe, until: str | None) -> Iterator[Problem]:
+def _machine(recipe: Recipe, until: str | None) -> Iterator[RecipeProblem]:
     for index, step in enumerate(steps_until(recipe, until)):
         for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
-            path: Path = ("steps", index, step.name, place)
+            path: RecipePath = ("steps", index, step.name, place)
             missing = next((need for need in stage.needs if importlib.util.find_spec(need[0].partition(".")[0]) is None), None)
             if missing is not None:
                 yield path, str(MissingExtra(stage_name(stage), *missing))
@@ -136,17 +136,17 @@ def _machine(recipe: Recipe, until: str | None) -> Iterator[Problem]:
                 yield blamed(within, type(stage), str(error), vars(stage)), f"step {step.name}: {_named(stage, error)}"
 
 
-def _columns(recipe: Recipe) -> Iterator[Problem]:
+def _columns(recipe: Recipe) -> Iterator[RecipeProblem]:
     available = {RAW: raw_available(recipe.source)}
     for index, step in enumerate(recipe.steps):
-        path: Path = ("steps", index, step.name)
+        path: RecipePath = ("steps", index, step.name)
         there = available[recipe.parent_of(step)]
         if isinstance(step, Pass):
             for place, stage in enumerate(step.stages):
                 yield from _stage(step.name, stage, there, (*path, place))
                 there = there.after(stage)
             try:
-                check_order(step.name, step.stages)
+                check_split_and_join(step.name, step.stages)
             except RecipeError as error:
                 yield path, str(error)
         else:
@@ -154,7 +154,7 @@ def _columns(recipe: Recipe) -> Iterator[Problem]:
         available[step.name] = there
 
 
-def _stage(step: str, stage: Stage, there: Available, path: Path) -> Iterator[Problem]:
+def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Iterator[RecipeProblem]:
     columns = columns_of(declared_reads(stage))
     try:
         check_pass(step, [stage], there)
@@ -167,7 +167,7 @@ def _stage(step: str, stage: Stage, there: Available, path: Path) -> Iterator[Pr
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, which is not there"
 
 
-def _gather(step: Gather, there: Available, path: Path) -> Iterator[Problem]:
+def _gather(step: Gather, there: Available, path: RecipePath) -> Iterator[RecipeProblem]:
     does = step.does
     try:
         if isinstance(does, Select):

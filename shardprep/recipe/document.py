@@ -12,7 +12,7 @@ import yaml
 
 from shardprep.errors import RecipeError
 
-Path = tuple[str | int, ...]
+RecipePath = tuple[str | int, ...]
 """Where a value lies in the data: keys of mappings and indices of lists."""
 
 MAX_CHARACTERS = 1 << 18
@@ -35,9 +35,9 @@ class Document:
     data: Any
     origin: str
     """The file, or what else the data came from."""
-    places: dict[Path, str] = field(default_factory=dict)
+    places: dict[RecipePath, str] = field(default_factory=dict)
 
-    def place(self, path: Path) -> str:
+    def place(self, path: RecipePath) -> str:
         """Return where the value at `path`, or the nearest thing around it that was written down, stands: `a.yaml:14`."""
         while path and path not in self.places:
             path = path[:-1]
@@ -51,7 +51,7 @@ class Problems:
     document: Document
     found: list[str] = field(default_factory=list)
 
-    def add(self, path: Path, message: str) -> None:
+    def add(self, path: RecipePath, message: str) -> None:
         self.found.append(f"{self.document.place(path)}: {message}")
 
     def raise_any(self) -> None:
@@ -125,7 +125,7 @@ class _Reader:
     def __init__(self, document: Document) -> None:
         self._document, self._num_values = document, 0
 
-    def read(self, node: yaml.Node, path: Path) -> Any:
+    def read(self, node: yaml.Node, path: RecipePath) -> Any:
         self._num_values += 1
         place = self._document.places[path] = self._place(node)
         if self._num_values > MAX_VALUES or len(path) > MAX_DEPTH:
@@ -140,7 +140,7 @@ class _Reader:
             raise RecipeError(f"{place}: half a surrogate pair; such text cannot be written anywhere")
         return resolve_plain(node.value) if node.style is None else node.value
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: RecipePath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             place = self._place(key_node)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 from shardprep.core.stage import Stage
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import find_problems
-from shardprep.recipe.document import MAX_CHARACTERS, Document, Path, Problems, hint, parse_document
+from shardprep.recipe.document import MAX_CHARACTERS, Document, Problems, RecipePath, hint, parse_document
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
@@ -44,7 +44,7 @@ def load_recipe(
     one need their extras installed.
     """
     try:
-        text = _read_file(FilePath(file))
+        text = _read_file(Path(file))
     except OSError as error:
         raise RecipeError(f"{file}: {error.strerror}; name a recipe file, such as recipes/quickstart.yaml") from error
     except UnicodeDecodeError as error:
@@ -68,7 +68,7 @@ def load_recipe(
     return _read(document, until)
 
 
-def _read_file(file: FilePath) -> str:
+def _read_file(file: Path) -> str:
     """Return the text of a recipe's file; of what has no end, such as /dev/zero, no more is read than a recipe may have."""
     if file.is_block_device() or file.is_char_device():
         raise RecipeError(f"{file} is a device, expected a recipe file, such as recipes/quickstart.yaml")
@@ -100,7 +100,7 @@ def _read(document: Document, until: str | None) -> Recipe:
     for name, value in texts.items():
         if not isinstance(value, str) or not value:
             problems.add((name,), f"{name} is {value!r}; expected text")
-    texts.setdefault("name", FilePath(document.origin).stem)
+    texts.setdefault("name", Path(document.origin).stem)
     recipe = Recipe(source=source or SourceSpec(videos="."), steps=steps, settings=settings or RunSettings(), **texts)
     for path, message in find_problems(recipe, until=until, is_whole=not problems.found):
         problems.add(path, message)
@@ -133,7 +133,7 @@ def _steps(data: Any, problems: Problems) -> tuple[Step, ...]:
     return tuple(_step(item, ("steps", index), problems) or Pass(name="", stages=()) for index, item in enumerate(data))
 
 
-def _step(data: Any, path: Path, problems: Problems) -> Step | None:
+def _step(data: Any, path: RecipePath, problems: Problems) -> Step | None:
     names = [name for name in data if name != "from"] if isinstance(data, Mapping) else []
     if len(names) != 1:
         found = f"; found {', '.join(names)}" if names else ""
@@ -157,7 +157,7 @@ def _step(data: Any, path: Path, problems: Problems) -> Step | None:
     return None
 
 
-def _stage(item: Any, path: Path, problems: Problems) -> Stage | None:
+def _stage(item: Any, path: RecipePath, problems: Problems) -> Stage | None:
     name, settings = item, None
     if isinstance(item, Mapping) and len(item) == 1:
         name, settings = next(iter(item.items()))
@@ -182,7 +182,7 @@ def in_full(kind: type, settings: Any) -> Any:
     return {required[0]: settings} if len(required) == 1 and settings is not None and not isinstance(settings, Mapping) else settings
 
 
-def _gather(name: str, body: Any, path: Path, problems: Problems) -> Select | Pack | None:
+def _gather(name: str, body: Any, path: RecipePath, problems: Problems) -> Select | Pack | None:
     path = (*path, name)
     if name in LATER:
         problems.add(path, f"{name} comes with a later version of shardprep; this one has {' and '.join(GATHERS)}")

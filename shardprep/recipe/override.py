@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shardprep.errors import RecipeError
-from shardprep.recipe.document import Document, Path, hint
+from shardprep.recipe.document import Document, RecipePath, hint
 from shardprep.stages.catalogue import describe_settings, find_stage
 
 _KINDS = ("videos", "list", "shards")
@@ -43,7 +43,7 @@ def override(document: Document, name: str, value: Any, place: str) -> None:
     _set(document, path, value, place)
 
 
-def _into_step(document: Document, parts: list[str], place: str) -> Path:
+def _into_step(document: Document, parts: list[str], place: str) -> RecipePath:
     steps = document.data.get("steps")
     names = [_name_of(step) for step in steps] if isinstance(steps, list) else []
     if not parts or parts[0] not in names:
@@ -51,7 +51,7 @@ def _into_step(document: Document, parts: list[str], place: str) -> Path:
     if len(parts) < 2:
         raise RecipeError(f"{place}: name a setting of step {parts[0]}, such as steps.{parts[0]}.STAGE.SETTING=VALUE")
     index = names.index(parts[0])
-    path: Path = ("steps", index, parts[0])
+    path: RecipePath = ("steps", index, parts[0])
     body = steps[index][parts[0]]
     if parts[1] == "from":
         return ("steps", index, "from")
@@ -64,7 +64,7 @@ def _into_step(document: Document, parts: list[str], place: str) -> Path:
     return (*path, *parts[1:])
 
 
-def _into_pass(body: list[Any], parts: list[str], place: str) -> Path:
+def _into_pass(body: list[Any], parts: list[str], place: str) -> RecipePath:
     names = [_name_of(item) for item in body]
     if names.count(parts[0]) != 1:
         wrong = "is there several times" if parts[0] in names else "is not in that step"
@@ -91,7 +91,7 @@ def _name_of(item: Any) -> str:
     return str(item)
 
 
-def _set(document: Document, path: Path, value: Any, place: str) -> None:
+def _set(document: Document, path: RecipePath, value: Any, place: str) -> None:
     inner: Any = document.data
     for depth, part in enumerate(path[:-1]):
         where = ".".join(map(str, path[: depth + 1]))

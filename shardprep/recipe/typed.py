@@ -11,8 +11,7 @@ from dataclasses import is_dataclass
 from datetime import date, datetime, time
 from enum import Enum
 from functools import cache
-from pathlib import Path as FilePath
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -20,7 +19,7 @@ from pydantic_core import ErrorDetails
 
 from shardprep.core.fingerprint import plain_text
 from shardprep.core.ranges import pairs_in_order, range_of
-from shardprep.recipe.document import Path, Problems, hint
+from shardprep.recipe.document import Problems, RecipePath, hint
 from shardprep.stages.catalogue import describe_settings, setting_types
 
 Settings = TypeVar("Settings")
@@ -36,14 +35,14 @@ _NAMES: dict[Any, str] = {
 
 
 _TEXTS: dict[Any, str] = {
-    FilePath: "a path",
+    Path: "a path",
     date: "a date such as 2020-01-31",
     datetime: "a time such as 2020-01-31T12:00:00",
     time: "a time such as 12:00:00",
 }
 
 
-def build(kind: type[Settings], data: Any, path: Path, problems: Problems, what: str) -> Settings | None:
+def build(kind: type[Settings], data: Any, path: RecipePath, problems: Problems, what: str) -> Settings | None:
     """Return the settings dataclass `kind` made of a mapping, or None after adding what is wrong with it to `problems`.
 
     A text is no number and a number no text; a whole number is fine where a number is wanted, a list where a tuple is.
@@ -76,13 +75,13 @@ def build(kind: type[Settings], data: Any, path: Path, problems: Problems, what:
         return None
 
 
-def blamed(path: Path, kind: type, message: str, given: Container[str]) -> Path:
+def blamed(path: RecipePath, kind: type, message: str, given: Container[str]) -> RecipePath:
     """Return where the setting was written that a message names first, of those that were given; else `path` itself."""
     names = {setting.name for setting in describe_settings(kind)}
     return next(((*path, word) for word in re.findall(r"\w+", message) if word in names and word in given), path)
 
 
-def _check_ranges(kind: type, values: Mapping[str, Any], path: Path, problems: Problems, what: str) -> None:
+def _check_ranges(kind: type, values: Mapping[str, Any], path: RecipePath, problems: Problems, what: str) -> None:
     for name, value in values.items():
         allowed = range_of(name, setting_types(kind)[name])
         if value is not None and not allowed.holds(value):
@@ -121,7 +120,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(tuple[kind], config=ConfigDict(extra="forbid"))
 
 
-def _typed(kind: Any, value: Any, path: Path, problems: Problems, what: str) -> Any:
+def _typed(kind: Any, value: Any, path: RecipePath, problems: Problems, what: str) -> Any:
     if _has_infinity(value):
         problems.add(path, f"{what} is not finite; expected {expected(kind)}")
         return None
@@ -178,7 +177,7 @@ def _classes(kind: Any) -> Iterator[type]:
         yield from _classes(argument)
 
 
-def _add_inner(kind: Any, details: list[ErrorDetails], path: Path, problems: Problems, what: str) -> None:
+def _add_inner(kind: Any, details: list[ErrorDetails], path: RecipePath, problems: Problems, what: str) -> None:
     for one in details:
         where = tuple(part for part in one["loc"][1:] if isinstance(part, int) or not _is_type_name(kind, part))
         name = ".".join(map(str, (what, *where[:-1])))

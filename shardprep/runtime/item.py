@@ -17,7 +17,7 @@ from shardprep.core.outcome import Dropped, Failed, Joined, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage
 from shardprep.errors import ShardprepError
-from shardprep.runtime.budget import ByteBudget
+from shardprep.runtime.byte_budget import ByteBudget
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.task import StageError, WorkSettings
 

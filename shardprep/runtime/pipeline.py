@@ -11,7 +11,7 @@ from shardprep.core.plan import PlannedPass, watches
 from shardprep.core.reads import is_column
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, SizedProcess, Stage, stage_name
-from shardprep.runtime.budget import ByteBudget
+from shardprep.runtime.byte_budget import ByteBudget
 from shardprep.runtime.call import call_stage
 from shardprep.runtime.item import Item, Prepared, Work, applies
 from shardprep.runtime.prepare import decodes, prepare

@@ -16,7 +16,7 @@ from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage, stage_name
 from shardprep.media.decode import decode_frames, estimate_bytes
 from shardprep.media.timeline import Timeline, read_timeline
-from shardprep.runtime.budget import ByteBudget
+from shardprep.runtime.byte_budget import ByteBudget
 from shardprep.runtime.call import RAISED, failure_of
 from shardprep.runtime.item import Item, Prepared, Work, applies
 from shardprep.runtime.watch import Watch

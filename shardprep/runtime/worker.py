@@ -31,14 +31,14 @@ _PR_SET_PDEATHSIG = 1
 T = TypeVar("T")
 R = TypeVar("R")
 
-Kind = Literal["unavailable", "store", "shard", "stage", "device", "interrupted", "other"]
+ProblemKind = Literal["unavailable", "store", "shard", "stage", "device", "interrupted", "other"]
 
 
 @dataclass(frozen=True)
-class Problem:
+class WorkerProblem:
     """Why a worker could not make a shard. As text: not every exception can be sent to another process."""
 
-    kind: Kind
+    kind: ProblemKind
     """`stage`: a stage could not be opened, so that no shard can be made; `interrupted`: Ctrl-C came, or a stage says so."""
     message: str
     traceback: str
@@ -94,15 +94,15 @@ def start_worker(gpu: str | None, threads: int, parent: int, tmp: str) -> None:
     _die_with(parent)
 
 
-def attempt(function: Callable[[T], R], task: T, journal: str) -> R | Problem:
+def attempt(function: Callable[[T], R], task: T, journal: str) -> R | WorkerProblem:
     """Return what `function` makes of a task, or what kept it from that; `journal` exists from here on."""
     Journal(journal).close()
     try:
         return function(task)
     except RAISED as error:
         if isinstance(error, DeviceLost):
-            return Problem("device", error.words, traceback.format_exc(), Call(error.stage, error.keys, 0.0, None))
-        return Problem(_kind(error), _words(error), traceback.format_exc())
+            return WorkerProblem("device", error.words, traceback.format_exc(), Call(error.stage, error.keys, 0.0, None))
+        return WorkerProblem(_kind(error), _words(error), traceback.format_exc())
 
 
 def needs_main(task: object, step: str) -> bool:
@@ -163,8 +163,8 @@ def _words(error: BaseException) -> str:
     return str(error) if isinstance(error, ShardprepError) else f"{type(error).__name__}: {said_by(error)}"
 
 
-def _kind(error: BaseException) -> Kind:
-    kinds: list[tuple[type[BaseException], Kind]] = [
+def _kind(error: BaseException) -> ProblemKind:
+    kinds: list[tuple[type[BaseException], ProblemKind]] = [
         (KeyboardInterrupt, "interrupted"),
         (Unavailable, "unavailable"),
         (StoreError, "store"),

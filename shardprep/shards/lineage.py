@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from shardprep.core.fingerprint import input_of, shard_fingerprint
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.shards.names import SET_FILE, ledgers_by_shard
-from shardprep.shards.set import Committed, Found, ShardSet, read_info, relative_url
+from shardprep.shards.set import Committed, FoundShard, ShardSet, read_info, relative_url
 from shardprep.shards.store import Store
 
 
@@ -25,7 +25,7 @@ class Standing:
     """Base first; None for one whose folder was removed as a whole, which nobody can check any more."""
     shards: tuple[str, ...] = ()
     """The shards that the set is to have: those of what it was made from, where that is there."""
-    found: Mapping[str, Found] = field(default_factory=dict)
+    found: Mapping[str, FoundShard] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ class RecordSchema:
     """(name, type) of the columns whose values were of several types, in whatever place they stand: they become text."""
 
 
-class ColumnTypes:
+class RecordTypes:
     """The types of the columns of many records, taken in one by one or from another such count."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class ColumnTypes:
                 self.mixed.add(name)
             self._add(name, kind, int(_is_known(kind)))
 
-    def merge(self, other: ColumnTypes) -> None:
+    def merge(self, other: RecordTypes) -> None:
         """Take in what another one has counted."""
         self.num_records += other.num_records
         self.mixed |= other.mixed

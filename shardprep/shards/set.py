@@ -90,7 +90,7 @@ Refusal = Callable[[Committed], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class FoundShard:
     """What stands of one shard."""
 
     current: Committed | None = None
@@ -183,7 +183,7 @@ class ShardSet:
         found = self.find_all(self.info.shards)
         return {shard: one.current for shard, one in found.items() if one.current is not None}
 
-    def find_all(self, shards: Iterable[str]) -> dict[str, Found]:
+    def find_all(self, shards: Iterable[str]) -> dict[str, FoundShard]:
         """Return what stands of shards as far as this set's own step says."""
         sizes = self.store.names()
         names = ledgers_by_shard(sizes)
@@ -193,7 +193,7 @@ class ShardSet:
         """Say where a ledger is not of the step that `set.json` describes."""
         return None if committed.step_fingerprint == self.info.step_fingerprint else "it was made with other settings"
 
-    def find(self, names: Iterable[LedgerName], sizes: Mapping[str, int], refusal: Refusal) -> Found:
+    def find(self, names: Iterable[LedgerName], sizes: Mapping[str, int], refusal: Refusal) -> FoundShard:
         """Return what stands of one shard; `names` are its ledgers, `sizes` the files that are there.
 
         Of the ledgers with one fingerprint only that with the highest number counts, so one that cannot be read is a lost shard.
@@ -221,9 +221,9 @@ class ShardSet:
                 lost.append(str(error))
         if valid:
             name = self._unsuperseded(list(valid))
-            return Found(current=valid[name], newest=name)
+            return FoundShard(current=valid[name], newest=name)
         last = max(newest.values(), key=lambda name: name.retry, default=None)
-        return Found(why_stale=stale[0], newest=last) if stale and not lost else Found(why_missing="".join(lost[:1]), newest=last)
+        return FoundShard(why_stale=stale[0], newest=last) if stale and not lost else FoundShard(why_missing="".join(lost[:1]), newest=last)
 
     def ledger(self, name: str) -> Ledger:
         """Read a whole ledger by file name."""

@@ -43,7 +43,7 @@ def as_text(value: Any) -> str | None:
     return clean_text(_json(value))
 
 
-def columns_of(text: str | None, meta: Mapping[str, Any]) -> Record:
+def caption_and_meta(text: str | None, meta: Mapping[str, Any]) -> Record:
     """Return a caption and metadata as the columns `caption.text` and `meta`; without what is not there."""
     return {**({"caption": {"text": text}} if text is not None else {}), **({"meta": dict(meta)} if meta else {})}
 

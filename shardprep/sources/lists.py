@@ -10,7 +10,7 @@ from shardprep.core.plan import nearest
 from shardprep.errors import RecipeError, SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import TEXT_FIELDS
-from shardprep.sources.columns import as_text, columns_of, look_up, shape_problem, typed_columns
+from shardprep.sources.columns import as_text, caption_and_meta, look_up, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.find import stat_files
 from shardprep.sources.given_clips import merge_clips, span_of
@@ -59,7 +59,7 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
             entry = file_entry(url, path, files[url], {})
             if too_much:
                 entry = replace(entry, problem=f"bad-row: row {number} of {name}: {too_much}; say in source.columns which ones to carry")
-        entries.append(replace(entry, columns=columns_of(_text(spec, row), meta)))
+        entries.append(replace(entry, columns=caption_and_meta(_text(spec, row), meta)))
     if spec.start_column is None or spec.end_column is None:
         return entries
     spans = [span_of(look_up(row, spec.start_column), look_up(row, spec.end_column)) for row in rows]

@@ -12,7 +12,7 @@ from shardprep.errors import SourceError
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import caption_of
-from shardprep.sources.columns import as_text, columns_of, look_up, typed_columns
+from shardprep.sources.columns import as_text, caption_and_meta, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, find
 from shardprep.sources.keys import printable, source_key
@@ -72,6 +72,6 @@ def _entry(spec: SourceSpec, found: _Found, meta: Mapping[str, Any]) -> SourceEn
         members=members,
         captions=tuple(place for place in places if place.suffix == TEXT_SUFFIX and not spec.text_column),
         name=printable(name),
-        columns=columns_of(text, meta),
+        columns=caption_and_meta(text, meta),
         problem=sample.problem,
     )

@@ -12,7 +12,7 @@ from shardprep.errors import ShardError, SourceError
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.captions import CAPTION_SUFFIXES, caption_of, read_object
-from shardprep.sources.columns import columns_of, shape_problem, typed_columns
+from shardprep.sources.columns import caption_and_meta, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, Files, Found, find, stat_files
 from shardprep.sources.keys import printable, source_key
@@ -102,7 +102,7 @@ def _with_document(entry: SourceEntry, answer: Mapping[str, Any], meta: Mapping[
     texts = tuple(caption for caption in entry.captions if caption.suffix != RECORD_SUFFIX)
     text = None if texts else caption_of(answer.get("document") or {})
     problem = entry.problem or answer.get("problem")
-    return replace(entry, captions=texts, columns=columns_of(text, meta), problem=problem)
+    return replace(entry, captions=texts, columns=caption_and_meta(text, meta), problem=problem)
 
 
 def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, StoredFile]) -> SourceEntry:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from shardprep.core.frames import AllFrames, Fractions, FramesWanted
-from shardprep.core.plan import Available, PlannedPass, check_order, check_pass, nearest, watches
+from shardprep.core.plan import Available, PlannedPass, check_pass, check_split_and_join, nearest, watches
 from shardprep.core.reads import Column, Role, parse_read
 from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError
@@ -128,10 +128,10 @@ def test_a_column_is_written_once() -> None:
 
 
 def test_a_pass_does_not_both_split_and_join() -> None:
-    check_order("p", [CutUp(), Measure()])
-    check_order("p", [JoinUp(), Measure()])
+    check_split_and_join("p", [CutUp(), Measure()])
+    check_split_and_join("p", [JoinUp(), Measure()])
     with pytest.raises(RecipeError, match="step p: cut_up splits samples and join_up joins them; put each into a pass of its own"):
-        check_order("p", [CutUp(), JoinUp()])
+        check_split_and_join("p", [CutUp(), JoinUp()])
 
 
 def test_the_nearest_name_is_offered() -> None:

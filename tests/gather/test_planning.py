@@ -16,7 +16,7 @@ from shardprep.errors import ShardError
 from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, empty_member, packed_bytes
 from shardprep.gather.planning import PackPlan, plan_shards
 from shardprep.gather.settings import Pack
-from shardprep.shards.packed_record import ColumnTypes
+from shardprep.shards.packed_record import RecordTypes
 
 GROUPS = [
     Group('["mp4"]', '{"media":["mp4"],"size":[1,1]}', ("t5.safetensors",)),
@@ -62,7 +62,7 @@ def outlines_of(drawn: Sequence[Drawn], groups: Sequence[int] = range(4)) -> lis
                 file=f"{shard:06d}-x.rows",
                 samples=pa.Table.from_pylist(rows, SAMPLES_SCHEMA),
                 groups=tuple(GROUPS[number] for number in order),
-                columns={group.media: ColumnTypes() for group in GROUPS},
+                columns={group.media: RecordTypes() for group in GROUPS},
                 roles=frozenset({"video"}),
             )
         )

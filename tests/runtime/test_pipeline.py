@@ -16,7 +16,7 @@ from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage, Watcher, Worker
 from shardprep.errors import Unavailable
-from shardprep.runtime.budget import ByteBudget
+from shardprep.runtime.byte_budget import ByteBudget
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages

@@ -11,7 +11,7 @@ from shardprep.core.stage import Process, Stage, Worker
 from shardprep.errors import MissingExtra, StoreError, Unavailable
 from shardprep.runtime.call import DeviceLost
 from shardprep.runtime.journal import Call, Journal, read_journal
-from shardprep.runtime.worker import OpenStages, Problem, StageNotOpened, attempt
+from shardprep.runtime.worker import OpenStages, StageNotOpened, WorkerProblem, attempt
 
 OPENED: list[str] = []
 
@@ -103,6 +103,6 @@ def test_an_attempt_answers_or_says_why_not(tmp_path: Path) -> None:
     }
     for error, (kind, message, call) in expected.items():
         problem = attempt(refuse, error, journal)
-        assert isinstance(problem, Problem)
+        assert isinstance(problem, WorkerProblem)
         assert (problem.kind, problem.message, problem.call) == (kind, message, call)
         assert "in refuse" in problem.traceback

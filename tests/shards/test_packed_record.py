@@ -15,11 +15,11 @@ from shardprep.core.sample import Record
 from shardprep.errors import ShardError
 from shardprep.shards.columns import record_columns
 from shardprep.shards.ledger import comparable
-from shardprep.shards.packed_record import ColumnTypes, RecordSchema, one_type, pack_record, unpack_record
+from shardprep.shards.packed_record import RecordSchema, RecordTypes, one_type, pack_record, unpack_record
 
 
 def schema_of(*records: Record) -> RecordSchema:
-    types = ColumnTypes()
+    types = RecordTypes()
     for record in records:
         types.add(record)
     return types.schema(types.mixed_columns())
@@ -119,7 +119,7 @@ records = st.dictionaries(st.sampled_from("ab"), st.fixed_dictionaries({}, optio
 
 @given(st.lists(records, max_size=5), st.integers(0, 5))
 def test_any_records_come_back_with_one_schema_for_all(made: list[Mapping[str, Any]], cut: int) -> None:
-    first, second, whole = ColumnTypes(), ColumnTypes(), ColumnTypes()
+    first, second, whole = RecordTypes(), RecordTypes(), RecordTypes()
     for place, record in enumerate(made):
         (first if place < cut else second).add(record)
         whole.add(record)

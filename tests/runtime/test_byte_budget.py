@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from shardprep.runtime.budget import BudgetClosed, ByteBudget
+from shardprep.runtime.byte_budget import BudgetClosed, ByteBudget
 
 
 def waits(function, *arguments) -> threading.Thread:

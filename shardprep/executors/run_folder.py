@@ -13,7 +13,7 @@ _PREFIX = "shardprep-"
 _LOCK = "in-use"
 
 
-class Scratch:
+class RunFolder:
     """A new folder. A killed run cannot remove its own: the next one in the same place does."""
 
     def __init__(self, tmp: str | None = None) -> None:
@@ -35,7 +35,7 @@ class Scratch:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove the scratch folder of a dead process; those of others, and of other users, stay."""
+    """Remove the folder of a dead process; those of others, and of other users, stay."""
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:

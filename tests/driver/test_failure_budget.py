@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shardprep.driver.budget import FailureBudget
+from shardprep.driver.failure_budget import FailureBudget
 from shardprep.driver.run import run
 from shardprep.errors import FailureBudgetExceeded
 from tests.driver.outputs import check_fates, make_sources, strays
