@@ -19,13 +19,28 @@ from shardprep.errors import Forbidden, RecipeError, ShardprepError, StoreError,
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store, StoredFile, open_filesystem
-from shardprep.sources.places import WEB, absolute, common_folder, is_public, is_url, relative, scheme_of, split_url, store_of, suffix_of
+from shardprep.sources.keys import printable
+from shardprep.sources.places import (
+    WEB,
+    absolute,
+    common_folder,
+    is_public,
+    is_url,
+    public,
+    relative,
+    scheme_of,
+    split_url,
+    store_of,
+    suffix_of,
+)
 from shardprep.sources.refused import everything_refused
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _GONE = (404, 410)
 """How a web server says that it has no such file."""
 _NUM_REQUESTS = 16
+_SHOWN = 6
+"""Kinds of files that are counted one by one."""
 
 UNREACHABLE = "unreachable"
 """Version of a file whose web server refuses it or gives no answer."""
@@ -44,6 +59,8 @@ class Found:
     around: Files
     named: frozenset[str]
     """Those that were named without a wildcard, so that what lies beside them was not seen."""
+    passed_over: Files
+    """Those that folders and globs name, but for their suffix."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,7 @@ def find(
     named = [place.file for place in places if place.file is not None]
     files = stat_files(named, storage_options)
     around = dict(files)
+    passed_over: Files = {}
     walked: dict[str, Files] = {}
     for place in places:
         if place.file is not None:
@@ -77,9 +95,25 @@ def find(
         if place.folder not in walked:
             walked[place.folder] = _walk(place.folder, exclude, storage_options)
             around |= walked[place.folder]
-        below = walked[place.folder].items()
-        files |= {url: file for url, file in below if suffix_of(url) in suffixes and _matches(place, url)}
-    return Found(common_folder([place.folder for place in places]), files, around, frozenset(named))
+        below = {url: file for url, file in walked[place.folder].items() if _matches(place, url)}
+        files |= {url: file for url, file in below.items() if suffix_of(url) in suffixes}
+        passed_over |= {url: file for url, file in below.items() if suffix_of(url) not in suffixes}
+    return Found(common_folder([place.folder for place in places]), files, around, frozenset(named), passed_over)
+
+
+def count_suffixes(urls: Iterable[str]) -> str:
+    """Return how many files of each suffix there are, the most first, and one of them: `3 .srt, 1 .tar.gz, such as …`."""
+    ordered = sorted(urls)
+    number = Counter(map(_ending, ordered))
+    counts = [f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(number.items(), key=lambda one: (-one[1], one[0]))]
+    rest = f" and {len(counts) - _SHOWN} other kinds" if len(counts) > _SHOWN else ""
+    return f"{', '.join(counts[:_SHOWN])}{rest}, such as {printable(public(ordered[0]))}"
+
+
+def _ending(url: str) -> str:
+    suffix = suffix_of(url)
+    inner = suffix_of(url.removesuffix(url[-len(suffix) - 1 :])) if suffix else ""
+    return f".tar.{suffix}" if inner == "tar" else f".{suffix}" if suffix else ""
 
 
 def stat_files(urls: Iterable[str], storage_options: Mapping[str, Any] | None = None) -> Files:

@@ -29,7 +29,7 @@ def list_source(
     elif spec.list is not None:
         entries = list_rows(spec)
     else:
-        entries = list_tars(spec, exclude, indexes)
+        entries = list_tars(spec, exclude, indexes, say)
     return sorted(_with_unique_keys(_grouped(entries, spec.group_by)), key=lambda entry: (entry.path, entry.key))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import caption_of
 from shardprep.sources.columns import as_text, caption_and_meta, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import UNREACHABLE, find
+from shardprep.sources.find import UNREACHABLE, count_suffixes, find
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
@@ -33,7 +33,9 @@ class _Found:
     sample: TarSample
 
 
-def list_tars(spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None) -> list[SourceEntry]:
+def list_tars(
+    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+) -> list[SourceEntry]:
     """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
     if not found.files:
@@ -42,11 +44,20 @@ def list_tars(spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes
         raise SourceError(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
     if other := [public(url) for url in found.files if suffix_of(url) != "tar"]:
         raise SourceError(f"source {other[0]!r} does not end in .tar; unpack what is compressed: samples are read from where they lie")
+    if found.passed_over:
+        counts = count_suffixes(found.passed_over)
+        say(f"source: {len(found.passed_over)} files were left alone, as only .tar is read; unpack what is compressed: {counts}")
     indexes = indexes or TarIndexes()
     tars = {url: relative(public(url), found.root) for url in found.files}
     with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
         held = threads.map(lambda url: indexes.samples(url, found.files[url], printable(tars[url]), spec.storage_options), tars)
-        samples = [_Found(tar, url, found.files[url], one) for (url, tar), own in zip(tars.items(), held, strict=True) for one in own]
+        by_tar = dict(zip(tars, held, strict=True))
+    if empty := [url for url, own in by_tar.items() if not own]:
+        words = f"{len(empty)} of {len(by_tar)} tars hold no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
+        if len(empty) == len(by_tar):
+            raise SourceError(f"source {', '.join(spec.locations)!r}: {words}")
+        say(f"source: {words}")
+    samples = [_Found(tars[url], url, found.files[url], one) for url, own in by_tar.items() for one in own]
     metas = typed_columns([_metadata(spec, one.sample) for one in samples])
     return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
 

@@ -14,7 +14,7 @@ from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.captions import CAPTION_SUFFIXES, caption_of, read_object
 from shardprep.sources.columns import caption_and_meta, shape_problem, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import UNREACHABLE, Files, Found, find, stat_files
+from shardprep.sources.find import UNREACHABLE, Files, Found, count_suffixes, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, is_url, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.spec import SourceSpec
@@ -33,6 +33,9 @@ def list_videos(
     files = _without_companions(found, spec.images, say)
     if not any(suffix_of(url) in MEDIA_SUFFIXES for url in files):
         raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {_nothing(found)}")
+    beside = {one for url in found.files for one in _beside(url)}
+    if others := found.passed_over.keys() - beside:
+        say(f"source: {len(others)} files were left alone, as they are no videos or images of a known kind: {count_suffixes(others)}")
     if spec.captions != "beside":
         return [file_entry(url, relative(public(url), found.root), file, {}) for url, file in files.items()]
     # A web server is not asked for a neighbour of each file: most have none, and addresses hold queries.

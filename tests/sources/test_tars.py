@@ -254,6 +254,27 @@ def test_compressed_tars_are_named(tmp_path: Path) -> None:
         listed(tmp_path / "a.tar.gz")
 
 
+def test_what_lies_beside_tars_is_said(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a-000.tar", {"a.mp4": b"x"})
+    write_tar(tmp_path / "a-001.tar", {"no suffix": b"x"})
+    for name in ("a-002.tar.gz", "a-003.tar.gz", "x/a-004.tgz", "a-005.tar.zst", "README", ".hidden.tgz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    words = (
+        "source: 5 files were left alone, as only .tar is read; unpack what is compressed: "
+        f"2 .tar.gz, 1 without a suffix, 1 .tar.zst, 1 .tgz, such as {tmp_path}/README"
+    )
+    empty = f"source: 1 of 2 tars hold no sample, such as {tmp_path}/a-001.tar; members are called KEY.SUFFIX"
+    for place, expected in ((tmp_path, [words, empty]), (tmp_path / "*.tar", [empty]), (tmp_path / "a-000.tar", [])):
+        said: list[str] = []
+        assert len(list_source(SourceSpec(shards=str(place)), say=said.append)) == 1
+        assert said == expected
+    recipe = Recipe(name="r", source=SourceSpec(shards=str(tmp_path)), output=str(tmp_path / "out"), steps=())
+    assert plan(recipe).notes == (words, empty)
+    with pytest.raises(SourceError, match=r"1 of 1 tars hold no sample, such as .*/a-001\.tar; members are called KEY\.SUFFIX"):
+        listed(tmp_path / "a-001.tar")
+
+
 def test_json_of_too_many_columns_or_levels_costs_its_own_sample(tmp_path: Path) -> None:
     many = json.dumps({f"c{n}": n for n in range(5000)}).encode()
     deep = b'{"a":' * 300 + b"1" + b"}" * 300

@@ -202,6 +202,15 @@ def test_images_beside_videos_are_left_alone_and_said_once(tmp_path: Path) -> No
     assert paths(tmp_path / "{a,poster}.{mp4,jpg}") == ["a.jpg", "a.mp4", "poster.jpg", "poster.mp4"], "who names a file means it"
 
 
+def test_files_of_other_kinds_are_left_alone_and_said(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "a.txt", "a.json", "a.srt", "x/b.3gp", "x/c.3gp", "a.TXT", "b.txt", ".hidden.3gp")
+    words = "source: 5 files were left alone, as they are no videos or images of a known kind: 2 .3gp, 2 .txt, 1 .srt, such as "
+    for place, expected in ((tmp_path, [f"{words}{tmp_path}/a.TXT"]), (tmp_path / "**/*.mp4", []), (tmp_path / "a.mp4", [])):
+        said: list[str] = []
+        (entry,) = list_source(SourceSpec(videos=str(place), captions="none"), say=said.append)
+        assert (entry.path, said) == ("a.mp4", expected)
+
+
 def test_a_folder_of_images_alone_is_an_error_with_the_setting_for_it(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.png")
     for place in (tmp_path, tmp_path / "*.jpg"):
