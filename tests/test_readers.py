@@ -277,6 +277,36 @@ def test_images_and_videos_are_read_by_bucket(tmp_path: Path) -> None:
     assert set(by_webdataset(shards(tmp_path / "train"))) == {"v0", "v1", "v2", "i0", "i1", "i2"}
 
 
+def of_kinds(folder: Path) -> dict[str, set[str]]:
+    """Pack samples with four sets of members, in many sizes and with late columns; return the keys by kind."""
+    made = [Made(f"v{n:02d}", {"media": {"fps": 25.0, "width": 16 * n + 16}}, {"mp4": b"video"}) for n in range(23)]
+    made += [Made(f"i{n:02d}", {"media": {"width": n, "exif": "x"}}, {"jpg": b"image", "txt": b"text"}) for n in range(12)]
+    made += [Made(f"w{n}", {"media": {"width": n}}, {"webp": b"image", "cls": b"1"}) for n in range(2)]
+    made += [Made(f"t{n}", {"said": n}) for n in range(2)]
+    pack(folder, [write_base(folder / "clips", {"000000": made})], Pack(seed=3))
+    letters = {"mp4": "v", "jpg": "i", "cls+webp": "w", "json": "t"}
+    return {kind: {one.key for one in made if one.key.startswith(letter)} for kind, letter in letters.items()}
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hugging_face_datasets_loses_no_sample_of_a_set_of_several_kinds(tmp_path: Path, streaming: bool) -> None:
+    """One table would have the columns of the first kind and, without a word, nothing of the members of the others."""
+    wanted = of_kinds(tmp_path)
+    train = str(tmp_path / "train")
+    with pytest.raises(ValueError, match="Config name is missing"):
+        datasets.load_dataset(train, streaming=streaming, cache_dir=str(tmp_path / "cache"))
+    assert set(datasets.get_dataset_config_names(train)) == wanted.keys()
+    members = by_webdataset(shards(tmp_path / "train"))
+    for kind, keys in wanted.items():
+        rows = undecoded(datasets.load_dataset(train, kind, split="train", streaming=streaming, cache_dir=str(tmp_path / "cache")))
+        assert {row["__key__"] for row in rows} == keys
+        assert len(rows) == len(keys), "no sample twice"
+        for row in rows:
+            assert row.keys() - {"__key__", "__url__"} == members[row["__key__"]].keys()
+            assert None not in row.values()
+            assert unpack_record(row["json"]) == unpack_record(json.loads(members[row["__key__"]]["json"]))
+
+
 def test_tensors_read_from_the_tar_by_the_index_alone(output: Path) -> None:
     """As a loader will: three files, then ranges of the tars; no tar is parsed."""
     import pyarrow.parquet as pq

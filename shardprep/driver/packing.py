@@ -19,7 +19,7 @@ from shardprep.gather.settings import Pack
 from shardprep.packed.making import make_manifest
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE, ROWS_SUFFIX, packing_name
 from shardprep.packed.packing import Packing, current_packing, whole_packing
-from shardprep.packed.pointer import has_card, point, pointer_to, read_pointer
+from shardprep.packed.pointer import has_card, point
 from shardprep.packed.repair import remove_damaged
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
@@ -80,8 +80,7 @@ class PackStep:
         current = self.current()
         if current is None or current.manifest.fingerprint != self.fingerprint or self._was != self._info:
             return False
-        pointer = read_pointer(self._step)
-        if pointer is None or not has_card(self._step, pointer):
+        if not has_card(self._step, current.manifest):
             return False
         self._finished = current
         return True
@@ -189,7 +188,7 @@ class PackStep:
         # Before it counts: of the packing that counts `verify` knows every file.
         self.tidy()
         write_info(self._step, self._info)
-        point(self._step, pointer_to(packing.manifest, packing.manifest_sha256))
+        point(self._step, packing.manifest, packing.manifest_sha256)
         try:
             # In this order: `clean` withdraws a manifest before it looks at the pointer.
             self._finished = whole_packing(self._store)

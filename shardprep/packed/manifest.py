@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from shardprep.core.fingerprint import digest
+from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import ShardError
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE
 from shardprep.shards.sealed import create_sealed, unseal
@@ -83,6 +84,17 @@ class Manifest:
         """Return the sizes of the tars and of the index, by name."""
         return {self.index.name: self.index.size} | {tar.name: tar.size for tar in self.shards}
 
+    def kinds(self) -> dict[str, tuple[str, ...]]:
+        """Return the buckets of each kind of sample; samples are of one kind where the same members cannot stand empty in them.
+
+        A kind is called by the suffixes of these members, such as `mp4` or `cls+jpg`; `json`, the record, where there are none.
+        Within a kind all samples have the same members and columns.
+        """
+        found: dict[str, dict[str, None]] = {}
+        for tar in self.shards:
+            found.setdefault("+".join(self.buckets[tar.bucket]["media"]) or RECORD_SUFFIX, {})[tar.bucket] = None
+        return {kind: tuple(buckets) for kind, buckets in found.items()}
+
     def ledger_files(self) -> dict[str, int]:
         """Return the sizes of the ledgers, by name."""
         failed = {self.failed.ledger: self.failed.ledger_size} if self.failed else {}
@@ -141,6 +153,8 @@ def _manifest(values: Mapping[str, Any], where: str) -> Manifest:
         shards = tuple(PackedTar(**shard) for shard in plain["shards"])
         failed = FailedSamples(**plain["failed"]) if plain["failed"] else None
         lists = {name: tuple(plain[name]) for name in ("members", "random_models")}
-        return Manifest(**{**plain, **lists, "shards": shards, "failed": failed, "index": IndexFile(**plain["index"])})
+        manifest = Manifest(**{**plain, **lists, "shards": shards, "failed": failed, "index": IndexFile(**plain["index"])})
+        manifest.kinds()
+        return manifest
     except (KeyError, TypeError) as error:
         raise ShardError(f"{where} is no manifest of a packing ({type(error).__name__}: {error}). {REMEDY}") from error

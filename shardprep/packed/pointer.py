@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 from shardprep.errors import ShardError
 from shardprep.packed.card import card_text
-from shardprep.packed.manifest import Manifest
+from shardprep.packed.manifest import Manifest, read_manifest
 from shardprep.packed.names import CARD_FILE, MANIFEST_FILE, is_packing_name, packing_name
 from shardprep.shards.sealed import read_sealed, write_sealed
 from shardprep.shards.store import Store
@@ -28,10 +28,6 @@ class Pointer:
     """sha256 of the packing's own manifest."""
     num_samples: int
     num_shards: int
-
-    def card(self) -> bytes:
-        """Return the dataset card that goes with it."""
-        return card_text(step=self.step, packing=self.packing, num_samples=self.num_samples, num_shards=self.num_shards)
 
 
 def read_pointer(store: Store) -> Pointer | None:
@@ -61,13 +57,14 @@ def pointer_to(manifest: Manifest, manifest_sha256: str) -> Pointer:
     )
 
 
-def point(store: Store, pointer: Pointer) -> None:
+def point(store: Store, manifest: Manifest, manifest_sha256: str) -> None:
     """Make a whole packing the one that counts, and let the dataset card say so.
 
     The card goes first: a run that is killed between the two leaves a card of a packing that is whole, and `clean` mends
     the card before it takes a packing away, so that a card never names what is not there.
     """
-    _write_card(store, pointer)
+    pointer = pointer_to(manifest, manifest_sha256)
+    _write_card(store, manifest)
     if not _says(store, pointer):
         write_sealed(store, MANIFEST_FILE, {"kind": KIND, **asdict(pointer)})
     # Another run may point elsewhere at the same moment: the card follows whoever was last.
@@ -76,18 +73,25 @@ def point(store: Store, pointer: Pointer) -> None:
 
 def follow_pointer(store: Store) -> None:
     """Let the dataset card name the packing that counts, where it names another one."""
-    while (last := read_pointer(store)) is not None and not has_card(store, last):
+    while (last := _pointed_to(store)) is not None and not has_card(store, last):
         _write_card(store, last)
 
 
-def has_card(store: Store, pointer: Pointer) -> bool:
-    """Whether the dataset card is the one that goes with the pointer."""
-    return store.size(CARD_FILE) is not None and store.read(CARD_FILE) == pointer.card()
+def has_card(store: Store, manifest: Manifest) -> bool:
+    """Whether the dataset card is the one of this packing."""
+    return store.size(CARD_FILE) is not None and store.read(CARD_FILE) == card_text(manifest)
 
 
-def _write_card(store: Store, pointer: Pointer) -> None:
-    if not has_card(store, pointer):
-        store.replace_bytes(CARD_FILE, pointer.card())
+def _write_card(store: Store, manifest: Manifest) -> None:
+    if not has_card(store, manifest):
+        store.replace_bytes(CARD_FILE, card_text(manifest))
+
+
+def _pointed_to(store: Store) -> Manifest | None:
+    """Return the manifest of the packing that the pointer names; None where there is none."""
+    pointer = read_pointer(store)
+    found = read_manifest(store.at(pointer.packing)) if pointer is not None else None
+    return found[0] if found is not None else None
 
 
 def _says(store: Store, pointer: Pointer) -> bool:

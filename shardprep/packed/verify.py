@@ -12,7 +12,7 @@ from shardprep.core.tensors import read_header
 from shardprep.errors import REPAIR, ShardError, ShardprepError
 from shardprep.packed.index import Contents, index_groups, read_contents, read_failed
 from shardprep.packed.manifest import Manifest, PackedTar, dataset_digest
-from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, is_packing_name
+from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, is_packing_name, packing_name
 from shardprep.packed.packing import Packing, current_packing, is_own_folder, whole_packing, why_stale
 from shardprep.packed.pointer import has_card, read_pointer
 from shardprep.shards.ledger import Ledger, PlacedTensor, read_ledger
@@ -43,7 +43,7 @@ def verify_packed(url: str, storage_options: Mapping[str, object] | None = None)
         current = current_packing(store)
     except ShardprepError as error:
         yield Problem(store.url, str(error), _AGAIN)
-    yield from _verify_step(store)
+    yield from _verify_step(store, current)
     if current is None:
         return
     yield from _verify_packing(current)
@@ -64,16 +64,16 @@ def _older(store: Store, current: Packing) -> Iterator[Store]:
             yield older
 
 
-def _verify_step(store: Store) -> Iterator[Problem]:
+def _verify_step(store: Store, current: Packing | None) -> Iterator[Problem]:
     """The files in the folder of the step beside the packings."""
-    pointer = None
     try:
         read_info(store)
-        pointer = read_pointer(store)
+        read_pointer(store)
     except ShardError as error:
         yield Problem(store.url, str(error), _AGAIN)
-    if pointer is not None and not has_card(store, pointer):
-        yield Problem(f"{store.url}/{CARD_FILE}", f"it is not the card of the packing {pointer.packing}", _AGAIN)
+    if current is not None and not has_card(store, current.manifest):
+        packing = packing_name(current.manifest.fingerprint)
+        yield Problem(f"{store.url}/{CARD_FILE}", f"it is not the card of the packing {packing}", _AGAIN)
     for file in store.walk():
         folder, _, inner = file.name.partition("/")
         if not (inner and is_packing_name(folder)) and file.name not in (SET_FILE, MANIFEST_FILE, CARD_FILE):

@@ -21,7 +21,7 @@ from shardprep.errors import IncompleteSet, ShardError
 from shardprep.gather.settings import Pack
 from shardprep.packed.clean import remove_left_behind
 from shardprep.packed.manifest import read_manifest
-from shardprep.packed.pointer import point, pointer_to
+from shardprep.packed.pointer import point
 from shardprep.packed.sets import fates_table, open_set
 from shardprep.packed.urls import shard_urls
 from shardprep.packed.verify import verify_packed
@@ -243,7 +243,7 @@ def test_a_manifest_that_was_written_wrong_is_found_though_its_seal_fits(train: 
     edit(values, path, changed)
     (packing / "manifest.json").write_bytes(seal(values))
     with suppress(ShardError):
-        point(Store(str(train)), pointer_to(*read_manifest(Store(str(packing)))))
+        point(Store(str(train)), *read_manifest(Store(str(packing))))
     assert problems(train)
 
 
@@ -276,7 +276,7 @@ def test_tensors_that_are_not_in_the_tar_are_found(train: Path, packing: Path) -
     values = unseal((packing / "manifest.json").read_bytes(), "x", "")
     values["shards"][0]["ledger_size"] = path.stat().st_size
     (packing / "manifest.json").write_bytes(seal(values))
-    point(Store(str(train)), pointer_to(*read_manifest(Store(str(packing)))))
+    point(Store(str(train)), *read_manifest(Store(str(packing))))
     found = " ".join(problems(train))
     assert "the tensors of k0 are not those that its ledger lists" in found
     assert "its rows are not those of the ledgers" in found
