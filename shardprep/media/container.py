@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import av
 import av.error
 
 from shardprep.core.blob import Blob
 from shardprep.errors import ShardprepError
+from shardprep.media.box_counts import FalseCount, check_counts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -37,7 +38,7 @@ class DecodeError(ShardprepError):
 def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `blob` and yield its container and first video stream (cover pictures do not count), ready to decode.
 
-    Raises DecodeError: `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`, `animated-webp`.
+    Raises DecodeError: `damaged`, `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`, `animated-webp`.
     """
     with open_container(blob, max_pixels=max_pixels) as container:
         if container.format.name == "webp_pipe":
@@ -52,11 +53,27 @@ def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) ->
 
 @contextmanager
 def open_container(blob: Blob, *, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """Open `blob` as a container of any streams; DecodeError `empty-file` or `not-a-video` where it is none."""
+    """Open `blob` as a container of any streams; DecodeError `empty-file`, `damaged` or `not-a-video` where it is none."""
     if not blob.size:
         raise DecodeError("empty-file", "the file is empty")
-    with blob.open() as file, _open(file, max_pixels) as container:
-        yield container
+    with blob.open() as file:
+        _check_counts(file, blob.size, is_header_enough=True)
+        file.seek(0)
+        with _open(file, max_pixels) as container:
+            yield container
+
+
+def check_fragments(blob: Blob) -> None:
+    """Raise DecodeError `damaged` where the fragments of an mp4 claim more than they hold; for who reads all packets, the first time."""
+    with blob.open() as file:
+        _check_counts(file, blob.size, is_header_enough=False)
+
+
+def _check_counts(file: BinaryIO, size: int, *, is_header_enough: bool) -> None:
+    try:
+        check_counts(file, size, is_header_enough=is_header_enough)
+    except FalseCount as error:
+        raise DecodeError("damaged", str(error)) from None
 
 
 def decoder_words(error: av.error.FFmpegError) -> str:

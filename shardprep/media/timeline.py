@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import av.error
 
 from shardprep.core.blob import Blob
-from shardprep.media.container import MAX_PIXELS, DecodeError, decoder_words, open_container, open_video
+from shardprep.media.container import MAX_PIXELS, DecodeError, check_fragments, decoder_words, open_container, open_video
 from shardprep.media.orientation import UPRIGHT, Orientation, orientation_of
 from shardprep.media.resize import square_size
 from shardprep.media.whole_file import announced_seconds, missing_end
@@ -115,6 +115,7 @@ def read_timeline(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int
 
 def read_packets(blob: Blob, *, on_corrupt: OnCorrupt = "fail", max_pixels: int = MAX_PIXELS) -> tuple[Timeline, list[PacketTime]]:
     """Return the timeline and the packets that it was made from, in decoding order."""
+    check_fragments(blob)
     with open_video(blob, max_pixels=max_pixels) as (container, stream):
         packets, first = _read_packets(container, stream, on_corrupt)
         if on_corrupt == "fail":
