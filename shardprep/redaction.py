@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote, unquote, unquote_plus
 
 # Amazon's, Google's, CloudFront's, Azure's and the usual CDNs' parameters.
 _CREDENTIAL = re.compile(
     r"x-(amz|goog)-[a-z-]+|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
     r"|api[_-]?key|access[_-]?key|secret([_-]?key)?|passw(or)?d|passphrase"
-    r"|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|(access_|auth_)?token|hdn(ts|tl)",
+    r"|x-(oss|cos)-[a-z-]+|q-(sign|ak|signature|key|header|url)[a-z-]*|ossaccesskeyid|client[_-]?secret|security[_-]?token"
+    r"|auth|authorization|auth[_-]?key|bearer|jwt|sign|hmac|sid|j?session([_-]?(id|key|token))?|pass|pwd?|credentials?|sas"
+    r"|sig|se|sp|sv|sr|st|spr|skoid|sktid|skt|ske|sks|skv|([a-z]+[_-]?)?token|hdn(ts|tl)",
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
@@ -20,6 +24,11 @@ _SECRET_NAME = re.compile(
 _PASSWORD = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s?#@'\"]*:[^/\s?#@'\"]*@", re.IGNORECASE)
 _OPTION = re.compile(r"""(storage_options(?:\.[\w-]+)*\.(?P<name>[\w-]+)\s*=\s*)('[^']*'|"[^"]*"|[^\s'"]+)""")
 _OPTIONS = re.compile(r"(storage_options\s*=\s*)(\{[^}]*\}+|'[^']*'|\"[^\"]*\"|[^\s'\"]+)")
+_DIGEST = re.compile(r"\*[0-9a-f]{16}")
+_FILE = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?2?ts|mpe?g|flv|gif|wmv|jpe?g|png|webp|bmp|tiff?|tar)$", re.IGNORECASE)
+"""A value that ends so names a file."""
+_PUNCTUATION = ".,:;)]}"
+"""What may follow an address in a sentence."""
 _LEAST_CHARACTERS = 6
 """A shorter secret is none, and would be found in any word."""
 _HIDDEN = "***"
@@ -30,10 +39,32 @@ _USER = re.compile(r"(https?://)[^/?#@]*@", re.IGNORECASE)
 
 
 def unsigned(address: str) -> str:
-    """Return a web address, or the end of one, without user, password and the parameters that sign it."""
+    """Return a web address, or the end of one, without user, password and the parameters that sign it.
+
+    Of a parameter that may be a secret or name the file (`key=…`) the value becomes its digest: the address stays one of its own.
+    """
     place, mark, query = _USER.sub(r"\1", address).partition("?")
-    kept = [part for part in query.split("&") if not _CREDENTIAL.fullmatch(part.partition("=")[0])]
-    return place + mark + "&".join(kept) if any(kept) else place
+    if not mark:
+        place, mark, query = place.partition("#")
+    kept = []
+    for part in re.split("(?=[&#])", query):
+        separator = part[:1] if part[:1] in ("&", "#") else ""
+        name, equals, value = part.removeprefix(separator).partition("=")
+        if not _CREDENTIAL.fullmatch(unquote_plus(name)):
+            kept.append(f"{separator}{name}{equals}{_shown(unquote_plus(name), value)}")
+    text = "".join(kept).lstrip("&")
+    return f"{place}{'' if text.startswith('#') else mark}{text}" if text else place
+
+
+def _shown(name: str, value: str) -> str:
+    """Return the value of a parameter as it may be seen."""
+    if "://" in (inner := unquote(value)):
+        seen = unsigned(inner)
+        return value if seen == inner else seen if inner == value else quote(seen, safe="")
+    bare = value.rstrip(_PUNCTUATION)
+    if not bare or not is_secret_name(name) or _FILE.search(bare) or _DIGEST.fullmatch(bare):
+        return value
+    return f"*{hashlib.sha256(bare.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}{value[len(bare) :]}"
 
 
 def without_password(address: str) -> str:

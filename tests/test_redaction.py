@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from shardprep.redaction import redact, remember_secrets, unsigned, unsigned_text
 from shardprep.shards.refusal import refusals
 from shardprep.shards.store import StoreError
 
+HIDDEN = "*" + hashlib.sha256(b"5ec").hexdigest()[:16]
 SIGNED = {
     "https://b.s3.amazonaws.com/v/a.mp4?X-Amz-Algorithm=AWS4&X-Amz-Credential=K%2F2&X-Amz-Signature=5ec&x-id=GetObject": (
         "https://b.s3.amazonaws.com/v/a.mp4?x-id=GetObject"
@@ -18,6 +21,13 @@ SIGNED = {
     "https://host/a.mp4?id=7&api_key=5ec&password=5ec&APIKEY=5ec": "https://host/a.mp4?id=7",
     "https://user:5ec@host/a.mp4?id=7&token=5ec": "https://host/a.mp4?id=7",
     "https://host/get?video=a@b.mp4&part=2": "https://host/get?video=a@b.mp4&part=2",
+    "https://host/a.mp4?auth=5ec&session_id=5ec&jwt=5ec&sign=5ec&q-sign-time=5ec&x-oss-x=5ec": "https://host/a.mp4",
+    "https://host/a.mp4?id=7&k%65y=5ec": f"https://host/a.mp4?id=7&k%65y={HIDDEN}",
+    "https://host/get?key=videos/a.mp4&videoKey=5ec": f"https://host/get?key=videos/a.mp4&videoKey={HIDDEN}",
+    "https://host/get?key=5ec#t=10&token=5ec": f"https://host/get?key={HIDDEN}#t=10",
+    "https://host/get?file=https://h/a.mp4?token=5ec&id=1": "https://host/get?file=https://h/a.mp4&id=1",
+    "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4%3Ftoken%3D5ec&id=1": "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1",
+    "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1": "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1",
     "http://host/a.mp4?": "http://host/a.mp4",
     "http://host/a.mp4": "http://host/a.mp4",
 }
@@ -28,6 +38,13 @@ def test_only_what_signs_an_address_goes(address: str) -> None:
     assert unsigned(address) == SIGNED[address]
     assert unsigned(unsigned(address)) == unsigned(address)
     assert unsigned_text(f"reading '{address}' and {address} again") == f"reading '{SIGNED[address]}' and {SIGNED[address]} again"
+
+
+def test_a_parameter_that_may_be_a_secret_or_name_the_file_is_told_apart_by_its_digest() -> None:
+    one, other = (unsigned(f"https://host/get?key={value}&part=1") for value in ("one-file", "other-file"))
+    assert one != other
+    assert "file" not in one + other
+    assert redact("asking for https://host/get?key=one-file: no answer") == f"asking for {one.removesuffix('&part=1')}: no answer"
 
 
 def test_a_refusal_names_no_credential() -> None:

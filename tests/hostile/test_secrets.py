@@ -148,6 +148,30 @@ def test_addresses_on_web_servers(tmp_path: Path, web: str) -> None:
     check(said + written(place))
 
 
+QUERIES = (
+    f"key={KEY}&id=7",
+    f"auth={SECRET}&k%65y={KEY}&session_id={WORD}&sig={SIGN}",
+    f"id=7#access_token={SIGN}&key={KEY}",
+    f"back=http%3A%2F%2Fhost%2Fx.mp4%3Ftoken%3D{WORD}",
+    f"back=http://host/x.mp4?key={WORD}",
+)
+
+
+def test_parameters_of_addresses(tmp_path: Path, web: str) -> None:
+    place = Place.make(tmp_path)
+    addresses = [f"http://{web}/{name}.mp4?{query}" for query in QUERIES for name in ("0", "1", "gone")]
+    (place.work / "list.jsonl").write_text("".join(json.dumps({"path": one, "thumb": one}) + "\n" for one in addresses))
+    recipe = place.recipe({"list": "list.jsonl"}, [{"facts": ["probe_media"]}], workers=1)
+    code, said = ran(place, "run", str(recipe), "--max-failed", "100")
+    assert code == 1, "none of them is a video"
+    assert "unreadable" in said
+    check(said + written(place))
+    assert "duplicate-path" not in written(place), "each address is a source of its own"
+    check(ran(place, "table", f"{place.out}/raw", "--fate", "failed")[1])
+    check(ran(place, "plan", str(recipe), "--input", f"http://{web}/{{0,gone}}.mp4?{QUERIES[1]}")[1])
+    check(ran(place, "plan", str(recipe), "--input", f"http://{web}/gone.mp4?{QUERIES[0]}")[1])
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
