@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,22 @@ def little_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "from shardprep.core.thing import larger\n\n\ndef test_it():\n    assert larger(1, 2) == 3\n"
     )
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    monkeypatch.setattr(mutants, "_maps", {})
+    shutil.copy(Path(mutants.__file__).with_name("executed.py"), tmp_path / "tests")
     return tmp_path
 
 
 def changes(tree: Path) -> list[mutants.Mutant]:
-    return list(mutants.mutants_of(tree / "shardprep/core/thing.py"))
+    return list(mutants.mutants_of(tree, tree / "shardprep/core/thing.py"))
+
+
+def one_change(tree: Path, line: int, operator: str) -> mutants.Mutant:
+    return next(change for change in changes(tree) if change.line == line and change.operator == f"core/{operator}")
+
+
+def fate(tree: Path, change: mutants.Mutant) -> mutants.Fate:
+    """The fate of a change, in two copies of the little tree."""
+    return mutants.fate_of(change, mutants.Tree.copied("0"), mutants.Tree.copied("unchanged"))
 
 
 def test_annotations_are_left_alone(little_tree: Path) -> None:
@@ -41,23 +53,78 @@ def test_a_type_alias_is_left_alone() -> None:
 
 
 def test_a_sample_is_the_same_for_a_seed(little_tree: Path) -> None:
-    assert mutants.draw(["core"], 2, seed=3) == mutants.draw(["core"], 2, seed=3)
-    assert len(mutants.draw(["core"], 2, seed=3)) == 2
+    assert mutants.draw(little_tree, ["core"], 2, seed=3) == mutants.draw(little_tree, ["core"], 2, seed=3)
+    assert len(mutants.draw(little_tree, ["core"], 2, seed=3)) == 2
+
+
+def test_what_the_operator_cannot_change_is_not_drawn(little_tree: Path) -> None:
+    code = "import os\ntry:\n    pass\nexcept (os.error, ValueError):\n    pass\n"
+    (little_tree / "shardprep/core/thing.py").write_text(code)
+    assert {(change.line, change.operator) for change in changes(little_tree)} == {(4, "core/ExceptionReplacer")}
+    assert all(mutant.code(code) for mutant in mutants.draw(little_tree, ["core"], 2, seed=0))
 
 
 def test_what_a_test_notices_is_caught_and_the_file_is_as_before(little_tree: Path) -> None:
     before = (little_tree / "shardprep/core/thing.py").read_text()
-    sums = [change for change in changes(little_tree) if change.line == 7 and change.operator == "core/ReplaceBinaryOperator_Add_Mul"]
-    assert mutants.caught_by(little_tree, sums[0]) == "tests/core/test_thing.py"
-    assert (little_tree / "shardprep/core/thing.py").read_text() == before
+    found = fate(little_tree, one_change(little_tree, 7, "ReplaceBinaryOperator_Add_Mul"))
+    assert str(found) == "caught by tests/core/test_thing.py::test_it"
+    assert (little_tree / "build/mutants/0/shardprep/core/thing.py").read_text() == before
 
 
 def test_what_no_test_looks_at_is_not_caught(little_tree: Path) -> None:
-    limits = [change for change in changes(little_tree) if change.line == 5 and change.operator == "core/ReplaceComparisonOperator_Gt_GtE"]
-    assert mutants.caught_by(little_tree, limits[0]) == ""
-    assert "+    if b >= 10:" in limits[0].diff()
+    limit = one_change(little_tree, 5, "ReplaceComparisonOperator_Gt_GtE")
+    assert str(fate(little_tree, limit)) == "NOT CAUGHT by 1 tests"
+    assert "+    if b >= 10:" in limit.diff((little_tree / "shardprep/core/thing.py").read_text())
 
 
-def test_a_change_that_never_ends_is_caught(little_tree: Path) -> None:
-    (little_tree / "tests/core/test_thing.py").write_text("import time\n\n\ndef test_it():\n    time.sleep(60)\n")
-    assert not mutants.passes(little_tree, ["tests/core/test_thing.py"], seconds=1)
+def test_only_the_tests_that_come_by_are_asked_in_processes_and_shared_fixtures_too(little_tree: Path) -> None:
+    (little_tree / "tests/core/test_thing.py").write_text(
+        "import subprocess\nimport sys\n\nimport pytest\n\nCODE = 'from shardprep.core.thing import larger; larger(11, 12)'\n\n\n"
+        "def test_elsewhere():\n    pass\n\n\n"
+        "def test_in_a_process():\n    subprocess.run([sys.executable, '-c', CODE], check=True)\n\n\n"
+        "@pytest.fixture(scope='module')\ndef made():\n    from shardprep.core.thing import larger\n\n    return larger(1, 2)\n\n\n"
+        "def test_first(made):\n    pass\n\n\ndef test_second(made):\n    pass\n"
+    )
+    executed = mutants.map_of(little_tree, ["tests/core"], little_tree / "build/map")
+    names = {
+        line: {test.rpartition("::")[2] for test in executed.of("shardprep/core/thing.py", range(line, line + 1))} for line in (5, 6, 7)
+    }
+    assert names == {5: {"test_in_a_process", "test_first", "test_second"}, 6: {"test_in_a_process"}, 7: {"test_first", "test_second"}}
+
+
+def test_of_a_compound_statement_the_head_is_asked_and_at_import_the_whole_file() -> None:
+    code = "SIZE = 3\n\ndef f(a=1):\n    for x in (\n        a\n    ):\n        x = 1\n    return x\n"
+    asked = [mutants.lines_asked(code, line) for line in (1, 3, 5, 7)]
+    assert asked == [None, None, range(4, 7), range(7, 8)]
+
+
+SLOW = "import time\n\nfrom shardprep.core.thing import larger\n\n\ndef test_it():\n    larger(1, 2)\n    time.sleep({})\n"
+
+
+@pytest.mark.parametrize(
+    ("slow", "word", "limit"),
+    [(SLOW.format("60 if larger(1, 2) == 2 else 0"), "caught by time", 15), (SLOW.format(60), "undecided", 3)],
+    ids=["only with the change", "on this machine"],
+)
+def test_tests_that_do_not_end_are_a_catch_only_where_they_end_without_the_change(
+    little_tree: Path, slow: str, word: str, limit: float
+) -> None:
+    (little_tree / "tests/core/test_thing.py").write_text(slow)
+    tree, unchanged = mutants.Tree.copied("0"), mutants.Tree.copied("unchanged")
+    product = one_change(little_tree, 7, "ReplaceBinaryOperator_Add_Mul")
+    (tree.folder / product.path).write_text(product.code(tree.text(product.path)))
+    found = mutants.tried_on(["tests/core/test_thing.py::test_it"], tree, unchanged, limit)
+    assert found is not None
+    assert found.word == word
+
+
+def test_a_test_that_fails_by_itself_has_caught_nothing(little_tree: Path) -> None:
+    """On a busy machine: it passed when it was first asked, and fails without the change at the end."""
+    unchanged = mutants.Tree.copied("unchanged")
+    (unchanged.folder / "tests/core/test_thing.py").write_text("def test_it():\n    assert False\n\n\ndef test_other():\n    pass\n")
+    first, second = changes(little_tree)[:2]
+    fates = {
+        first: mutants.Fate("caught by", "tests/core/test_thing.py::test_it"),
+        second: mutants.Fate("caught by", "tests/core/test_thing.py::test_other"),
+    }
+    assert mutants.not_sure(unchanged, fates) == {first: mutants.Fate("undecided", "tests/core/test_thing.py::test_it")}
