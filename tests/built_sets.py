@@ -10,8 +10,9 @@ from typing import Any
 from shardprep.core.blob import BytesBlob
 from shardprep.core.fingerprint import canonical_json, digest
 from shardprep.core.sample import Member
+from shardprep.shards.counts import count_rows
 from shardprep.shards.join import Chain, View, open_view
-from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, TarRef, count_rows, encode_ledger, shard_digest
+from shardprep.shards.ledger import Footer, InputRow, Ledger, OutputRow, TarRef, encode_ledger, shard_digest
 from shardprep.shards.names import ledger_name, tar_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, write_info
 from shardprep.shards.store import Store

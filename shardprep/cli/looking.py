@@ -1,4 +1,4 @@
-"""The commands that look into shard sets: table, select, show, shards, verify."""
+"""The commands that look into shard sets and tidy them: table, select, show, shards, verify, clean."""
 
 from __future__ import annotations
 

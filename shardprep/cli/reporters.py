@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rich.console import Console
 
+from shardprep.shards.counts import num_inputs, num_lost, num_outputs
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -155,9 +157,8 @@ def _make_progress(console: Console) -> Progress:
 
 def fates(counts: Mapping[str, int]) -> dict[str, int]:
     """Return a shard's samples in and out, dropped and failed (children too), from the counts of its ledger."""
-    told = {fate: counts.get(f"input.{fate}", 0) + counts.get(f"output.{fate}", 0) for fate in ("dropped", "failed")}
-    num_in = sum(counts.get(f"input.{fate}", 0) for fate in ("kept", "dropped", "failed"))
-    return {"in": num_in, "out": counts.get("output.kept", 0), **told}
+    lost = {"dropped": num_lost(counts, "dropped"), "failed": num_lost(counts, "failed")}
+    return {"in": num_inputs(counts), "out": num_outputs(counts), **lost}
 
 
 def step_fields(summary: StepSummary) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pyarrow.csv
 
 from shardprep.cli.reporters import make_console
 from shardprep.cli.text_table import cell, lay_out
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError
 from shardprep.shards.parquet import write_parquet
 

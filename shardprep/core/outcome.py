@@ -56,6 +56,11 @@ class Joined:
 Outcome = Kept | Dropped | Failed | Split | Joined
 
 
+def is_reason(text: str) -> bool:
+    """Whether a text can be a reason: kebab-case a-z without numbers."""
+    return _REASON.fullmatch(text) is not None
+
+
 def _check_reason(reason: str) -> None:
-    if not _REASON.fullmatch(reason):
+    if not is_reason(reason):
         raise ValueError(f"reason {reason!r}: a reason is kebab-case a-z without numbers, such as 'too-short'")

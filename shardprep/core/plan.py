@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import get_args
 
 from shardprep.core.frames import AllFrames
+from shardprep.core.hints import nearest
 from shardprep.core.reads import Column, Read, Role, columns_of, is_column, overlap, parse_read, roles_of
 from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError
@@ -173,9 +173,3 @@ def check_split_and_join(name: str, stages: Sequence[Stage]) -> None:
     joins = next((stage_name(stage) for stage in stages if stage.group_by), None)
     if splits and joins:
         raise RecipeError(f"step {name}: {splits} splits samples and {joins} joins them; put each into a pass of its own")
-
-
-def nearest(name: str, known: Sequence[str], lead: str = "; did you mean") -> str:
-    """Return a hint with the names most like `name`, or an empty string."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"{lead} {', '.join(close)}" if close else ""

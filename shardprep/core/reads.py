@@ -124,20 +124,22 @@ def narrowed(record: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, 
 
     An expression is shown this and nothing else, and the digest of what was read is the digest of this.
     """
-    tree: dict[str, Any] = {}
-    for path in sorted((column.folded for column in columns), key=len):
-        _grow(tree, path)
-    return _pruned(record, tree)
+    return _pruned(record, tree_of(column.folded for column in columns))
 
 
-def _grow(tree: dict[str, Any], path: Sequence[str]) -> None:
-    """Add a path to nested dicts in which None stands for all that is there."""
-    for name in path[:-1]:
-        inner = tree.setdefault(name, {})
-        if inner is None:
-            return
-        tree = inner
-    tree.setdefault(path[-1], None)
+def tree_of(paths: Iterable[tuple[str, ...]]) -> dict[str, Any]:
+    """Return the paths as nested dicts; None stands for all that is there."""
+    root: dict[str, Any] = {}
+    for path in sorted(dict.fromkeys(paths), key=len):
+        tree = root
+        for name in path[:-1]:
+            inner = tree.setdefault(name, {})
+            if inner is None:
+                break
+            tree = inner
+        else:
+            tree.setdefault(path[-1], None)
+    return root
 
 
 def _pruned(record: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]:

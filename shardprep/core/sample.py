@@ -63,7 +63,7 @@ class Sample:
         return replace(self, record=record)
 
     def with_member(self, suffix: str, blob: Blob) -> Sample:
-        """Return a copy with the member of this suffix's role set; the very same blob stays the member that it is, checksums and all."""
+        """Return a copy with the member of this suffix's role set. An unchanged blob keeps its member and checksums."""
         old = self.members.get(role_of(suffix))
         if old is not None and old.suffix == suffix and old.blob is blob:
             return self

@@ -11,6 +11,8 @@ from shardprep.core.blob import Blob
 from shardprep.errors import ShardError
 
 # https://github.com/huggingface/safetensors: 8 bytes little-endian length, a JSON header, the data without holes.
+ALIGNMENT = 64
+"""Tensor data begins at a multiple of so many bytes, so that it can be mapped into memory."""
 MAX_HEADER_BYTES = 100_000_000
 _ITEM_BYTES = (
     dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1)
@@ -42,12 +44,16 @@ def read_header(blob: Blob) -> dict[str, TensorInfo]:
     return tensors
 
 
-def align_header(data: bytes, alignment: int = 64) -> bytes:
-    """Return the same tensors with spaces after the JSON header, so that the tensor data starts at a multiple of `alignment`."""
+def align_header(data: bytes) -> bytes:
+    """Return the same tensors with spaces after the JSON header, so that the tensor data starts at a multiple of `ALIGNMENT`."""
     length = _header_length(data[:8], len(data))
-    text = data[8 : 8 + length].rstrip(b" ")
-    text += b" " * (-(8 + len(text)) % alignment)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+    return aligned(data[8 : 8 + length].rstrip(b" ")) + data[8 + length :]
+
+
+def aligned(header: bytes) -> bytes:
+    """Return a JSON header as a file begins with it: its length, and spaces behind it up to a multiple of `ALIGNMENT`."""
+    header += b" " * (-(8 + len(header)) % ALIGNMENT)
+    return len(header).to_bytes(8, "little") + header
 
 
 def empty_tensor_file(name: str, dtype: str = "F32") -> bytes:
@@ -55,7 +61,7 @@ def empty_tensor_file(name: str, dtype: str = "F32") -> bytes:
     if dtype not in _ITEM_BYTES:
         raise ValueError(f"dtype {dtype!r}: expected one of {', '.join(_ITEM_BYTES)}")
     header = json.dumps({name: {"dtype": dtype, "shape": [0], "data_offsets": [0, 0]}}, separators=(",", ":")).encode()
-    return align_header(len(header).to_bytes(8, "little") + header)
+    return aligned(header)
 
 
 def _header_length(prefix: bytes, size: int) -> int:

@@ -68,7 +68,7 @@ def is_assignment(name: str) -> bool:
 
 
 def remove_other_assignments(store: Store, name: str, listed: Mapping[str, int] | None = None) -> None:
-    """Remove what said so before; `listed` are the files there, where these are known."""
+    """Delete assignment files other than `name`; `listed` are the files there, where these are known."""
     for other in store.names() if listed is None else listed:
         if other.startswith(_PREFIX) and other != name:
             store.remove(other)
@@ -108,8 +108,8 @@ def keys_by_shard(known: pa.Table) -> dict[str, list[str]]:
 
 
 def as_they_were(entries: list[SourceEntry], known: pa.Table) -> list[SourceEntry]:
-    """Return the entries, those as they were known whose web server gives no answer now: what was made of them stays."""
-    # Not those that have another problem besides, such as a row that names the same file again.
+    """Return the entries; where a web server does not answer, the entry as last recorded, so that what was made of it stays."""
+    # An entry that has another problem as well, such as a row that names the same file again, keeps that problem.
     lost = {entry.key for entry in entries if entry.failure and entry.failure.reason == UNREACHABLE}
     if not lost:
         return entries

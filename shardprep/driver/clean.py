@@ -13,7 +13,7 @@ from shardprep.packed.clean import left_behind, remove_left_behind
 from shardprep.packed.names import CARD_FILE, INDEX_FILE, MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
 from shardprep.recipe.model import RAW
 from shardprep.shards.lineage import stand
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, shard_of
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, set_name, shard_of
 from shardprep.shards.set import SetInfo, read_info
 from shardprep.shards.store import Store
 
@@ -63,7 +63,7 @@ def find_leftovers(url: str, storage_options: Mapping[str, Any] | None = None, s
     infos = {found: read_info(Store(found, storage_options)) for found in sets_below(url, storage_options)}
     for found, info in infos.items():
         assert info is not None, "sets_below returns sets"
-        name = _name_of(found)
+        name = set_name(found)
         store = Store(found, storage_options)
         if steps is None or name in steps or name == RAW:
             leftovers += _superseded(store, info, storage_options)
@@ -119,7 +119,7 @@ def _all_of(store: Store, info: SetInfo) -> Iterator[Leftover]:
     """Yield the files of a set that are shardprep's; `set.json`, by which the folder is known to be, comes last."""
     files = [file for file in store.walk() if _is_ours(file.name, info.kind == "packed")]
     for file in sorted(files, key=lambda file: (file.name == SET_FILE, file.name.endswith(".tar"), file.name)):
-        yield Leftover(store.url, file.name, file.size, f"the recipe has no step {_name_of(store.url)}")
+        yield Leftover(store.url, file.name, file.size, f"the recipe has no step {set_name(store.url)}")
 
 
 def _is_ours(name: str, is_packed: bool) -> bool:
@@ -131,11 +131,7 @@ def _is_ours(name: str, is_packed: bool) -> bool:
 
 
 def _readers(name: str, infos: Mapping[str, SetInfo | None], steps: Iterable[str]) -> list[str]:
-    return [_name_of(url) for url, info in infos.items() if info and _name_of(url) in steps and f"../{name}" in info.parents]
-
-
-def _name_of(url: str) -> str:
-    return url.rstrip("/").rsplit("/", 1)[-1]
+    return [set_name(url) for url, info in infos.items() if info and set_name(url) in steps and f"../{name}" in info.parents]
 
 
 def what_is_left(url: str, former: Sequence[str], storage_options: Mapping[str, Any] | None = None) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from shardprep.driver.state import StepState
+from shardprep.shards.counts import num_inputs, num_outputs
 from shardprep.shards.set import Committed
 
 Expected = Mapping[str, float | None]
@@ -24,19 +25,14 @@ class Rates:
     def of(cls, made: Iterable[Committed]) -> Rates | None:
         """Return the rates of the shards that were made so far; None where none was, or all were empty."""
         shards = list(made)
-        inputs = sum(num_inputs(shard) for shard in shards)
+        inputs = sum(num_inputs(shard.counts) for shard in shards)
         if not inputs:
             return None
         return cls(
-            kept=sum(shard.counts.get("output.kept", 0) for shard in shards) / inputs,
+            kept=sum(num_outputs(shard.counts) for shard in shards) / inputs,
             num_bytes=sum(shard.tar_bytes for shard in shards) / inputs,
             seconds=sum(shard.cost_seconds for shard in shards) / inputs,
         )
-
-
-def num_inputs(shard: Committed) -> int:
-    """Return the input samples of a shard."""
-    return sum(shard.counts.get(f"input.{fate}", 0) for fate in ("kept", "dropped", "failed"))
 
 
 def to_make(state: StepState) -> list[str]:
@@ -57,7 +53,7 @@ def outputs(state: StepState, inputs: Expected, rates: Rates | None, *, keeps_nu
     for shard in state.info.shards:
         going_in = inputs.get(shard)
         if shard in state.seen and shard not in state.todo:
-            expected[shard] = state.seen[shard].counts.get("output.kept", 0)
+            expected[shard] = num_outputs(state.seen[shard].counts)
         elif going_in is None or (rates is None and not keeps_number):
             expected[shard] = None
         else:

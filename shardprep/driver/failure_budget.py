@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shardprep.errors import FailureBudgetExceeded
+from shardprep.shards.counts import num_inputs, num_lost
 
 DEFAULT_NUMBER = 10
 DEFAULT_RATE = 0.05
@@ -29,9 +30,9 @@ class FailureBudget:
 
     def add(self, counts: Mapping[str, int]) -> None:
         """Count a shard; raise FailureBudgetExceeded where too many have failed."""
-        children = sum(count for name, count in counts.items() if name in ("output.dropped", "output.failed"))
-        self.num_seen += sum(counts.get(f"input.{fate}", 0) for fate in ("kept", "dropped", "failed")) + children
-        self.num_failed += counts.get("input.failed", 0) + counts.get("output.failed", 0)
+        lost_children = counts.get("output.dropped", 0) + counts.get("output.failed", 0)
+        self.num_seen += num_inputs(counts) + lost_children
+        self.num_failed += num_lost(counts, "failed")
         if self._is_exceeded():
             raise FailureBudgetExceeded(
                 f"{self.step}: {self.num_failed} of {self.num_seen} samples failed, more than --max-failed allows ({self._words()}). "

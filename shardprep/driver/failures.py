@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from shardprep.errors import ShardError, StoreError
+from shardprep.shards.counts import num_lost
 from shardprep.shards.ledger import InputRow, OutputRow
 from shardprep.shards.set import Committed, ShardSet
 
@@ -24,14 +25,9 @@ class Failure:
         return f"{self.key}: {self.stage or 'source'}: {self.detail or self.reason}"
 
 
-def num_failed(committed: Committed) -> int:
-    """Return how many samples of a shard failed, children counted."""
-    return committed.counts.get("input.failed", 0) + committed.counts.get("output.failed", 0)
-
-
 def first_failure(shard_set: ShardSet, committed: Mapping[str, Committed]) -> Failure | None:
     """Return the first sample that failed, of the first shard that has one; one ledger is opened for it."""
-    shard = min((shard for shard, one in committed.items() if num_failed(one)), default=None)
+    shard = min((shard for shard, one in committed.items() if num_lost(one.counts, "failed")), default=None)
     if shard is None:
         return None
     # A summary that cannot say which one still says how many.

@@ -9,7 +9,7 @@ from typing import Any
 from shardprep.core.fingerprint import FORMAT_VERSION, stage_identity
 from shardprep.core.stage import Stage, stage_name
 from shardprep.gather.settings import Pack, Select
-from shardprep.models.weights import describe, digest_weights
+from shardprep.models.weights import RANDOM_WORDS, describe, digest_weights
 from shardprep.runtime.task import WorkSettings
 
 _LONGEST = 160
@@ -30,7 +30,7 @@ def gather_identity(gather: Select | Pack) -> dict[str, Any]:
 
 def random_models(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Return the names of the stages that use random weights."""
-    return tuple(stage_name(s) for s in stages if any("RANDOM MODEL" in describe(w.name) for w in s.weights))
+    return tuple(stage_name(s) for s in stages if any(RANDOM_WORDS in describe(w.name) for w in s.weights))
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

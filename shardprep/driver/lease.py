@@ -19,7 +19,7 @@ from types import TracebackType
 from shardprep.driver.alive import ProcessMark, is_alive, own_mark
 from shardprep.driver.claims import Claim, conflict
 from shardprep.errors import OutputInUse, ShardprepError, Stopped, StoreError
-from shardprep.executors.local import StopSignal
+from shardprep.executors.stop import StopSignal
 from shardprep.shards.store import Store
 
 LEASES = "_leases"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from shardprep.driver.failures import Failure
-from shardprep.executors.local import StopSignal
+from shardprep.executors.stop import StopSignal
 
 VIDEO_MS = "video.milliseconds"
 """Beside the counts of a shard: how many milliseconds of video its input samples hold."""

@@ -85,7 +85,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
 
 
 def write_raw_info(raw: RawState) -> None:
-    """Write which source lies in which shard, then `set.json`; remove what said so before."""
+    """Write which source lies in which shard, then `set.json`; delete earlier assignment files."""
     store = raw.state.set.store
     raw.tar_indexes.save()
     name = write_assignment(store, raw.entries, raw.first_new, raw.noted)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from shardprep.driver.state import StepState, Todo
 from shardprep.errors import ShardprepError
+from shardprep.shards.checksums import sha256_of
 from shardprep.shards.names import by_shard, parse_ledger_name, tar_name
 from shardprep.shards.set import Committed
 from shardprep.shards.store import Store
-from shardprep.shards.verify import sha256_of, verify_ledger
+from shardprep.shards.verify import verify_ledger
 
 
 def mark_damaged(state: StepState) -> list[str]:

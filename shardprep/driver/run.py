@@ -22,8 +22,8 @@ from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
 from shardprep.driver.state import StepState, step_state, work_settings
 from shardprep.errors import RecipeError, RunFailed, ShardprepError
-from shardprep.executors.job import Task
-from shardprep.executors.local import LocalExecutor, ShardFailure, default_workers
+from shardprep.executors.job import ShardFailure, Task
+from shardprep.executors.local import LocalExecutor, default_workers
 from shardprep.executors.main_module import end_second_run
 from shardprep.gather.outline import outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
@@ -34,6 +34,7 @@ from shardprep.recipe.check import steps_until
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
+from shardprep.shards.counts import num_inputs, num_outputs
 from shardprep.shards.set import Committed, ShardSet, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.refused import find_witnesses, witnesses_for
@@ -333,8 +334,8 @@ class _Run:
             name=name,
             kind=kind,
             url=url,
-            samples_in=sum(counts[f"input.{fate}"] for fate in ("kept", "dropped", "failed")),
-            samples_out=counts["output.kept"],
+            samples_in=num_inputs(counts),
+            samples_out=num_outputs(counts),
             kept=counts["input.kept"],
             dropped=_by_reason(counts, "dropped"),
             failed=_by_reason(counts, "failed"),

@@ -11,13 +11,13 @@ from typing import Literal
 from shardprep.core.code import changed_codes, codes_of
 from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
-from shardprep.driver.failures import num_failed
 from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
 from shardprep.models.weights import digest_weights
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
+from shardprep.shards.counts import num_lost, num_outputs
 from shardprep.shards.join import Chain, chain_of
 from shardprep.shards.names import by_shard, parse_ledger_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info_to_replace
@@ -93,7 +93,7 @@ class StepState:
                 self.todo[shard] = Todo(fingerprint, "damaged", earlier, found.newest.retry + 1)
                 continue
             self.seen[shard] = found.current
-            if redo or (retry and num_failed(found.current)):
+            if redo or (retry and num_lost(found.current.counts, "failed")):
                 self.todo[shard] = Todo(fingerprint, "redo" if redo else "retry", earlier, found.newest.retry + 1)
 
     def made(self, shard: str, committed: Committed) -> None:
@@ -113,7 +113,7 @@ class StepState:
 
     def num_samples(self) -> dict[str, int]:
         """Return the number of samples that a reader of this set finds in each shard."""
-        return {shard: self.seen[shard].counts.get("output.kept", 0) for shard in self.info.shards}
+        return {shard: num_outputs(self.seen[shard].counts) for shard in self.info.shards}
 
     def reasons(self) -> list[str]:
         """Say why shards are to be made again."""

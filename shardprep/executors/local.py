@@ -30,8 +30,6 @@ from shardprep.runtime.inputs import remote_files, with_copies
 from shardprep.runtime.task import ShardTask
 from shardprep.runtime.worker import WorkerProblem, attempt, needs_main, wants_gpu
 
-__all__ = ["LocalExecutor", "ShardFailure", "StopSignal", "default_workers"]
-
 _POLL_SECONDS = 0.2
 _REFUSALS = 5
 _BACK_OFF_SECONDS = 2.0
@@ -170,7 +168,7 @@ class LocalExecutor:
             running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
 
     def _may_start(self, job: Job[T]) -> bool:
-        """Whether it is the job's time. Where the surroundings fail everybody nothing new is begun until somebody gets through."""
+        """Whether the job may start now. While every worker meets outages, only retries start."""
         is_trouble = self._refused_in_a_row >= len(self._in_use)
         return job.not_before <= time.monotonic() and job.is_fetched and (job.refusals > 0 or not is_trouble)
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.core.reads import fold
 from shardprep.errors import RecipeError
 from shardprep.expressions.functions import ALLOWED_FUNCTIONS

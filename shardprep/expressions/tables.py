@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardprep.core.plan import nearest
-from shardprep.core.reads import Column, field_named, fold
+from shardprep.core.hints import nearest
+from shardprep.core.reads import Column, field_named, fold, tree_of
 from shardprep.errors import RecipeError
 
 ColumnPath = tuple[str, ...]
@@ -216,19 +216,10 @@ def _leaves(field: pa.Field, prefix: ColumnPath) -> Iterator[ColumnPath]:
 
 
 def _tree(paths: Iterable[ColumnPath]) -> dict[str, Any]:
-    """Return the paths as nested dicts; None marks a field that is wanted whole."""
-    root: dict[str, Any] = {}
-    for path in sorted(dict.fromkeys(paths), key=len):
-        tree = root
-        for name in path[:-1]:
-            inner = tree.setdefault(name, {})
-            if inner is None:
-                break
-            tree = inner
-        else:
-            tree.setdefault(path[-1], None)
-    _check_case(root, "")
-    return root
+    """Return the paths as `tree_of` does; RecipeError where two of them differ in case only."""
+    tree = tree_of(paths)
+    _check_case(tree, "")
+    return tree
 
 
 def _check_case(tree: Mapping[str, Any], prefix: str) -> None:

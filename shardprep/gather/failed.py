@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from shardprep.core.fingerprint import digest
 from shardprep.gather.outline import UNREADABLE, Unpackable
 from shardprep.packed.names import FAILED_SHARD
-from shardprep.shards.ledger import Footer, InputRef, InputRow, Ledger, count_rows, encode_ledger, shard_digest
+from shardprep.shards.counts import count_rows
+from shardprep.shards.ledger import Footer, InputRef, InputRow, Ledger, encode_ledger, shard_digest
 from shardprep.shards.names import ledger_name
 from shardprep.shards.set import Committed, SetInfo
 from shardprep.shards.store import Store

@@ -11,20 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from zlib_ng import zlib_ng
 
-from shardprep.core.blob import Blob
 from shardprep.core.fingerprint import canonical_json, digest
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Record, Sample
-from shardprep.core.tensors import TensorInfo, empty_tensor_file, read_header
+from shardprep.core.tensors import ALIGNMENT, TensorInfo, empty_tensor_file, read_header
 from shardprep.errors import ShardError
 from shardprep.gather.settings import Pack
 from shardprep.packed.names import ROWS_SUFFIX
 from shardprep.runtime.journal import Journal
+from shardprep.shards.checksums import crc32_of
 from shardprep.shards.join import Chain, JoinedRow, MemberAt, read_rows
 from shardprep.shards.packed_record import RecordTypes
-from shardprep.shards.refusal import refusals
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
 
@@ -35,10 +33,8 @@ UNREADABLE = "unreadable-tensor"
 """The reason of a sample that fails because a tensor file of it is no safetensors file."""
 
 TEXT_SUFFIX = "txt"
-ALIGNMENT = 64
 _TAR_BLOCK = 512
 _HEADERS_AT_ONCE = 8
-_CHUNK = 1 << 20
 
 SAMPLES_SCHEMA = pa.schema(
     [
@@ -76,7 +72,7 @@ class Group:
     """What samples have in common that are packed alike."""
 
     media: str
-    """Suffixes of the members that cannot stand empty, as JSON: the columns of the records are the same for one of these."""
+    """Suffixes of the members that cannot stand empty, as JSON. Samples with equal `media` share one record schema."""
     bucket: str
     """All that is equal within a shard, as JSON."""
     fillable: tuple[str, ...]
@@ -194,7 +190,7 @@ def _rows_of(task: OutlineTask) -> Iterator[PackRow | Unpackable]:
                 except ShardError as error:
                     # Without the output's own path: equal packings have equal ledgers wherever they lie.
                     where = f"{task.chain[at.depth].set}/{at.tar}: {row.key}.{at.placed.suffix}"
-                    if _crc32(blob) != at.placed.crc32:
+                    if crc32_of(blob) != at.placed.crc32:
                         raise ShardError(
                             f"{where} does not have the crc32 that its ledger says; the shard is damaged, make it again"
                         ) from error
@@ -203,14 +199,6 @@ def _rows_of(task: OutlineTask) -> Iterator[PackRow | Unpackable]:
 
     with closing(Journal(task.journal)) as journal, ThreadPoolExecutor(_HEADERS_AT_ONCE) as threads:
         yield from threads.map(complete, read_rows(task.chain, task.storage_options))
-
-
-def _crc32(blob: Blob) -> int:
-    value = 0
-    with refusals("reading a tensor file"), blob.open() as file:
-        while chunk := file.read(_CHUNK):
-            value = zlib_ng.crc32(chunk, value)
-    return value
 
 
 def _outline(task: OutlineTask, name: str, rows: Sequence[PackRow | Unpackable], lengths: Sequence[int]) -> Outline:

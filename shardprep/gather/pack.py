@@ -13,12 +13,14 @@ from shardprep.core.blob import Blob, BytesBlob, read_blob
 from shardprep.core.fingerprint import canonical_json
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import RECORD_SUFFIX, Member
-from shardprep.core.tensors import TensorInfo, align_header, read_header
+from shardprep.core.tensors import ALIGNMENT, TensorInfo, align_header, read_header
 from shardprep.errors import ShardError, StoreError
 from shardprep.expressions.tables import ARROW_TYPES
-from shardprep.gather.outline import ALIGNMENT, TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
+from shardprep.gather.outline import TEXT_SUFFIX, PackRow, empty_member, from_line, is_fillable
 from shardprep.gather.planning import PlannedShard
 from shardprep.runtime.journal import Journal
+from shardprep.shards.checksums import sha256_of
+from shardprep.shards.counts import count_rows
 from shardprep.shards.hashed import TarDigest
 from shardprep.shards.join import MemberAt
 from shardprep.shards.ledger import (
@@ -29,7 +31,6 @@ from shardprep.shards.ledger import (
     OutputRow,
     PlacedTensor,
     TarRef,
-    count_rows,
     encode_ledger,
     read_footer,
     shard_digest,
@@ -40,7 +41,6 @@ from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.tar import Placed, TarWriter
-from shardprep.shards.verify import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)

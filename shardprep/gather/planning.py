@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardprep.core.fingerprint import digest
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError, ShardError
 from shardprep.gather.outline import SAMPLES_SCHEMA, Group, Outline, Unpackable, empty_member, packed_bytes
 from shardprep.gather.settings import Pack

@@ -15,9 +15,6 @@ from scenedetect.scene_manager import get_scenes_from_cuts
 
 from shardprep.media.resize import Image
 
-DETECTOR_LONG_SIDE_PX = 256
-"""PySceneDetect 0.7 scales frames so that the long side is 256 px before it compares them."""
-
 # Below any frame's length: sums of floats make no piece of their own.
 _ROUNDING_SECONDS = 1e-6
 _MICROSECOND = Fraction(1, 1_000_000)

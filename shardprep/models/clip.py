@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shardprep.core.frames import ModelSize
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError, Unavailable
 from shardprep.models.folder import check_weights_files, read_config
 from shardprep.models.precision import convolutions

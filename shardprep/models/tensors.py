@@ -9,10 +9,11 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from shardprep.core.tensors import aligned
+
 if TYPE_CHECKING:
     import torch
 
-_ALIGNMENT = 64
 _DTYPES = {
     "float32": "F32",
     "float64": "F64",
@@ -40,8 +41,7 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str
         parts.append(data)
         offset += len(data)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-(8 + len(text)) % _ALIGNMENT)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    return b"".join([aligned(text), *parts])
 
 
 def load_tensors(data: bytes) -> dict[str, torch.Tensor]:

@@ -6,7 +6,7 @@ from shardprep.errors import ShardError
 from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
 from shardprep.packed.packing import current_packing
 from shardprep.packed.pointer import follow_pointer, read_pointer
-from shardprep.shards.names import LEDGERS
+from shardprep.shards.names import LEDGERS, set_name
 from shardprep.shards.store import Store
 
 
@@ -17,7 +17,7 @@ def left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
     packings that have no manifest stay, as a live run may be writing one.
     """
     try:
-        current = current_packing(store).store.url.rstrip("/").rsplit("/", 1)[-1]
+        current = set_name(current_packing(store).store.url)
     except ShardError:
         return []
     found: dict[str, list[str]] = {}

@@ -11,20 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from shardprep.errors import REPAIR, ShardError
+from shardprep.models.weights import RANDOM_WORDS
 from shardprep.packed.manifest import FailedSamples, IndexFile, PackedTar
 from shardprep.packed.names import INDEX_FILE, MANIFEST_FILE
+from shardprep.shards.checksums import sha256_of
 from shardprep.shards.columns import leaf_names
 from shardprep.shards.ledger import ROW_TYPES, footer_of, read_table
 from shardprep.shards.parquet import open_parquet, write_groups
 from shardprep.shards.store import NewFile, Store
-from shardprep.shards.verify import sha256_of
 
 _MEMBER = pa.struct([("suffix", pa.string()), ("offset", pa.int64()), ("size", pa.int64()), ("crc32", pa.uint32())])
 INDEX_SCHEMA = pa.schema([("key", pa.string()), ("shard", pa.string()), ("members", pa.list_(_MEMBER)), ("tensors", ROW_TYPES["tensors"])])
 """One row per sample in the order of the shards, a row group per shard; offsets are in bytes from the start of the tar, tensors named
 role/tensor."""
-
-_RANDOM = "RANDOM MODEL"
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _random_models(rows: pa.Table) -> frozenset[str]:
             values = _only_chunk(rows[first])
             values = pc.struct_field(values, path) if path else values
             if pa.types.is_string(values.type):
-                found |= {text for text in pc.unique(values).to_pylist() if text and _RANDOM in text}
+                found |= {text for text in pc.unique(values).to_pylist() if text and RANDOM_WORDS in text}
     return frozenset(found)
 
 

@@ -18,6 +18,7 @@ from shardprep.shards.store import Store
 KIND = "packing"
 """The field `kind` tells a manifest from the pointer of the same file name."""
 REMEDY = "Run the recipe again: it is written anew, and no training shard is made again"
+"""What mends a damaged manifest, or the pointer to it."""
 
 
 @dataclass(frozen=True, kw_only=True)

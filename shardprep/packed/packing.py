@@ -12,7 +12,7 @@ from shardprep.packed.manifest import KIND, Manifest, read_manifest
 from shardprep.packed.names import MANIFEST_FILE, is_packing_name
 from shardprep.packed.pointer import pointer_to, read_pointer
 from shardprep.shards.join import open_view
-from shardprep.shards.names import LEDGERS
+from shardprep.shards.names import LEDGERS, set_name
 from shardprep.shards.sealed import read_sealed
 from shardprep.shards.set import SetInfo, ShardSet, read_info, relative_url
 from shardprep.shards.store import Store
@@ -112,7 +112,7 @@ def why_stale(store: Store, packing: Packing, storage_options: Mapping[str, Any]
 
 def is_own_folder(store: Store) -> bool:
     """Whether a folder is a packing and not the step that it belongs to."""
-    if not is_packing_name(store.url.rstrip("/").rsplit("/", 1)[-1]):
+    if not is_packing_name(set_name(store.url)):
         return False
     values = read_sealed(store, MANIFEST_FILE, _AGAIN)
     return values is None or values.get("kind") == KIND

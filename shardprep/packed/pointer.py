@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 
 from shardprep.errors import ShardError
 from shardprep.packed.card import card_text
-from shardprep.packed.manifest import Manifest, read_manifest
+from shardprep.packed.manifest import REMEDY, Manifest, read_manifest
 from shardprep.packed.names import CARD_FILE, MANIFEST_FILE, is_packing_name, packing_name
 from shardprep.shards.sealed import read_sealed, write_sealed
 from shardprep.shards.store import Store
 
 KIND = "pointer"
-REMEDY = "Run the recipe again: it is written anew, and no training shard is made again"
 
 
 @dataclass(frozen=True, kw_only=True)

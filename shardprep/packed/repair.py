@@ -6,8 +6,9 @@ from shardprep.packed.index import Contents
 from shardprep.packed.names import INDEX_FILE, MANIFEST_FILE
 from shardprep.packed.packing import Packing
 from shardprep.packed.verify import verify_failed, verify_index, verify_tar, verify_totals
+from shardprep.shards.checksums import sha256_of
 from shardprep.shards.names import LEDGERS
-from shardprep.shards.verify import Problem, sha256_of
+from shardprep.shards.verify import Problem
 
 
 def remove_damaged(packing: Packing) -> list[str]:

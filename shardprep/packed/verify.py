@@ -15,11 +15,12 @@ from shardprep.packed.manifest import Manifest, PackedTar, dataset_digest
 from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, is_packing_name, packing_name
 from shardprep.packed.packing import Packing, current_packing, is_own_folder, whole_packing, why_stale
 from shardprep.packed.pointer import has_card, read_pointer
+from shardprep.shards.checksums import sha256_of
 from shardprep.shards.ledger import Ledger, PlacedTensor, read_ledger
 from shardprep.shards.names import LEDGERS, SET_FILE
 from shardprep.shards.set import read_info
 from shardprep.shards.store import Store
-from shardprep.shards.verify import Problem, sha256_of, verify_ledger
+from shardprep.shards.verify import Problem, verify_ledger
 
 _AGAIN = "Run the recipe again"
 _REMOVE = "Remove it"

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shardprep.core.fingerprint import settings_of
-from shardprep.core.plan import Available, check_pass, check_split_and_join, declared_reads, nearest
+from shardprep.core.hints import nearest
+from shardprep.core.plan import Available, check_pass, check_split_and_join, declared_reads
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
 from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError

@@ -12,13 +12,13 @@ from shardprep.core.stage import Stage
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import find_problems
-from shardprep.recipe.document import MAX_CHARACTERS, Document, Problems, RecipePath, hint, parse_document
+from shardprep.recipe.document import MAX_CHARACTERS, Document, Problems, RecipePath, hint, parse_document, parse_value
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
 from shardprep.redaction import is_secret_name, remember_secrets
 from shardprep.sources.spec import SourceSpec
-from shardprep.stages.catalogue import describe_settings, find_stage, stage_names
+from shardprep.stages.catalogue import find_stage, only_required, stage_names
 
 GATHERS: Mapping[str, type[Select] | type[Pack]] = {"select": Select, "pack": Pack}
 LATER = ("dedup", "balance")
@@ -64,7 +64,7 @@ def load_recipe(
         # Also under a name that is misspelt, of which the error is told.
         last = name.rpartition(".")[2]
         remember_secrets(value, is_secret=last == "storage_options" or is_secret_name(last))
-        override(document, name, parse_document(value, f"--set {name}").data if value.strip() else None, f"--set {text}")
+        override(document, name, parse_value(value, f"--set {name}"), f"--set {text}")
     return _read(document, until)
 
 
@@ -173,13 +173,10 @@ def _stage(item: Any, path: RecipePath, problems: Problems) -> Stage | None:
     except RecipeError as error:
         problems.add(path, str(error))
         return None
-    return build(kind, in_full(kind, settings), path, problems, name)
-
-
-def in_full(kind: type, settings: Any) -> Any:
-    """Return `{setting: value}` for a bare value, where the settings have just one that must be given: `drop_where: "a > 1"`."""
-    required = [setting.name for setting in describe_settings(kind) if setting.is_required]
-    return {required[0]: settings} if len(required) == 1 and settings is not None and not isinstance(settings, Mapping) else settings
+    if settings is not None and not isinstance(settings, Mapping) and (required := only_required(kind)):
+        # The short form: `drop_where: "a > 1"`.
+        settings = {required: settings}
+    return build(kind, settings, path, problems, name)
 
 
 def _gather(name: str, body: Any, path: RecipePath, problems: Problems) -> Select | Pack | None:

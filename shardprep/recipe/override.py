@@ -7,17 +7,17 @@ from typing import Any
 
 from shardprep.errors import RecipeError
 from shardprep.recipe.document import Document, RecipePath, hint
-from shardprep.stages.catalogue import describe_settings, find_stage
+from shardprep.sources.spec import LIST_SUFFIXES
+from shardprep.stages.catalogue import find_stage, only_required
 
 _KINDS = ("videos", "list", "shards")
 _OF_ANY_KIND = ("samples_per_shard", "shard_mib", "captions", "storage_options")
-_LIST_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")
 
 
 def replace_source(document: Document, location: str) -> None:
     """Make `location` the source: a list by its suffix, tars, else videos; how sources are put into shards stays."""
     kind = "videos"
-    if location.lower().endswith(_LIST_SUFFIXES):
+    if location.lower().endswith(tuple(f".{suffix}" for suffix in LIST_SUFFIXES)):
         kind = "list"
     elif location.lower().endswith(".tar"):
         kind = "shards"
@@ -76,13 +76,9 @@ def _into_pass(body: list[Any], parts: list[str], place: str) -> RecipePath:
         body[index] = {parts[0]: {}}
     elif not isinstance(body[index][parts[0]], dict):
         # The short form, `drop_where: "a > 1"`, holds the one setting that must be given.
-        body[index] = {parts[0]: _in_full(parts[0], body[index][parts[0]])}
+        required = only_required(find_stage(parts[0]))
+        body[index] = {parts[0]: {required: body[index][parts[0]]} if required else {}}
     return (index, *parts)
-
-
-def _in_full(name: str, value: Any) -> dict[str, Any]:
-    required = [setting.name for setting in describe_settings(find_stage(name)) if setting.is_required]
-    return {required[0]: value} if len(required) == 1 else {}
 
 
 def _name_of(item: Any) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import re
 from collections.abc import Sequence
 from typing import Any
 
-from shardprep.core.outcome import Failed, Outcome
+from shardprep.core.outcome import Failed, Outcome, is_reason
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process, Stage, stage_name
 from shardprep.errors import ShardError, StoreError, Unavailable
@@ -26,7 +25,6 @@ _FREE_SPACE = "Free some space in the folder for temporary files, or choose anot
 _MORE_FILES = "Raise the limit of open files (ulimit -n), or take fewer `workers`"
 _NO_ROOM = {errno.ENOSPC: _FREE_SPACE, errno.EDQUOT: _FREE_SPACE, errno.EMFILE: _MORE_FILES, errno.ENFILE: _MORE_FILES}
 """What the machine lacks by the number of the error, with the next step."""
-_REASON = re.compile(r"[a-z][a-z-]*[a-z]")
 _MAX_WORDS = 2000
 
 
@@ -75,7 +73,7 @@ def failure_of(error: BaseException) -> Failed:
     if isinstance(error, MemoryError) or (said_by(error) and is_out_of_memory(error)):
         return Failed("out-of-memory", _words(error))
     reason = getattr(error, "reason", None) if isinstance(error, Exception) else None
-    return Failed(reason if isinstance(reason, str) and _REASON.fullmatch(reason) else "error", _words(error))
+    return Failed(reason if isinstance(reason, str) and is_reason(reason) else "error", _words(error))
 
 
 def said_by(error: BaseException) -> str:

@@ -67,7 +67,7 @@ class ShardTask:
     retry: int = 0
     """Number in the ledger's name: 0 for the first, 1 for the first retry."""
     is_last_attempt: bool = False
-    """Whether the shard is given up where its surroundings fail once more: sources on web servers then fail by themselves."""
+    """Whether this is the last attempt: an unreachable web source then fails its sample, not the shard."""
     reuse: bool = True
     """Whether outcomes of unchanged samples are copied from an earlier ledger of the shard."""
     code: Mapping[str, str] = field(default_factory=dict)

@@ -17,13 +17,14 @@ from shardprep.runtime.guarded import SourceUnreadable
 from shardprep.runtime.item import Work
 from shardprep.runtime.rows import Outgoing, Result
 from shardprep.runtime.task import ShardTask
+from shardprep.shards.checksums import sha256_of
+from shardprep.shards.counts import count_rows
 from shardprep.shards.ledger import (
     Footer,
     InputRow,
     Ledger,
     OutputRow,
     TarRef,
-    count_rows,
     encode_ledger,
     read_footer,
     shard_digest,
@@ -34,7 +35,6 @@ from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed
 from shardprep.shards.store import NewFile, Store
 from shardprep.shards.tar import Placed, TarDigest, TarWriter
-from shardprep.shards.verify import sha256_of
 
 _RECORDED_VERSIONS = (
     "shardprep",

@@ -18,7 +18,7 @@ from shardprep.shards.checked import CheckedBlob
 from shardprep.shards.columns import MEMBERS, join_tables, suffixes_of
 from shardprep.shards.ledger import ROW_TYPES, Footer, InputRef, OutputRow, footer_of, read_ledger, read_table
 from shardprep.shards.lineage import Standing, stand
-from shardprep.shards.names import LEDGERS
+from shardprep.shards.names import LEDGERS, set_name
 from shardprep.shards.set import Committed, ShardSet, relative_url
 from shardprep.shards.store import Store
 from shardprep.shards.tar import Placed
@@ -217,7 +217,7 @@ def _located(shard_set: ShardSet, committed: Committed) -> LedgerAt:
     home = url.removesuffix(f"/{LEDGERS}") if shard_set.info.kind == "packed" else url
     return LedgerAt(
         url=url,
-        set=home.rsplit("/", 1)[-1],
+        set=set_name(home),
         ledger=committed.ledger,
         digest=committed.digest,
         tar=committed.tar,

@@ -14,6 +14,8 @@ EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "http": "web", "ht
 _PACKAGES = {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 """Kinds that fsspec knows with a package of its own; they are not tested here."""
 
+URL = re.compile(r"(?!file://)([a-z][a-z0-9+.-]*)(?:://|::)")
+"""What a URL begins with, its scheme as group 1; anything else is a local path, whatever colons it holds."""
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
 
 

@@ -175,20 +175,6 @@ def shard_digest(inputs: Sequence[InputRow], outputs: Sequence[OutputRow], tar: 
     return digest([tar.sha256 if tar else None, sorted(rows, key=lambda row: (row[0], row[1]))])
 
 
-def count_rows(inputs: Sequence[InputRow], outputs: Sequence[OutputRow]) -> dict[str, int]:
-    """Return the number of rows by role and fate, and by reason (`input.dropped:too-short`)."""
-    counts: dict[str, int] = {}
-    rows: list[tuple[str, InputRow | OutputRow]] = [("input", row) for row in inputs]
-    rows += [("output", row) for row in outputs]
-    for role, row in rows:
-        names = [f"{role}.{row.fate}"]
-        if row.fate != "kept":
-            names.append(f"{role}.{row.fate}:{row.reason}")
-        for name in names:
-            counts[name] = counts.get(name, 0) + 1
-    return counts
-
-
 def encode_ledger(ledger: Ledger, types: Mapping[str, str]) -> bytes:
     """Return the Parquet bytes; `types` gives the declared type of columns by dotted name, others are inferred.
 

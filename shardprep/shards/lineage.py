@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from shardprep.core.fingerprint import input_of, shard_fingerprint
 from shardprep.errors import IncompleteSet, ShardError
-from shardprep.shards.names import SET_FILE, ledgers_by_shard
+from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name
 from shardprep.shards.set import Committed, FoundShard, ShardSet, read_info, relative_url
 from shardprep.shards.store import Store
 
@@ -30,7 +30,7 @@ class Standing:
     @property
     def name(self) -> str:
         """The set's name for messages: the last part of its URL."""
-        return self.set.store.url.rstrip("/").rsplit("/", 1)[-1]
+        return set_name(self.set.store.url)
 
     @cached_property
     def current(self) -> dict[str, Committed]:

@@ -78,7 +78,7 @@ class LocalFolder:
         return info.st_size if stat.S_ISREG(info.st_mode) else None
 
     def walk(self) -> Iterator[StoredFile]:
-        """Yield the regular files of the tree, sorted by name; a folder reached twice counts where no link leads to it."""
+        """Yield the regular files of the tree, sorted by name. A folder reachable through a link is listed once, under its real name."""
         if not os.path.isdir(self.root):
             return
         found: list[StoredFile] = []

@@ -40,6 +40,11 @@ def parse_ledger_name(name: str) -> LedgerName | None:
     return LedgerName(match["shard"], match["fingerprint"], int(match["retry"] or 0)) if match else None
 
 
+def set_name(url: str) -> str:
+    """Return what the set in a folder is called: the last part of its URL."""
+    return url.rstrip("/").rsplit("/", 1)[-1]
+
+
 def shard_name(number: int) -> str:
     """Return the name of a shard: six digits."""
     return f"{number:06d}"

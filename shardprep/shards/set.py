@@ -239,8 +239,8 @@ class ShardSet:
         """Remove ledgers and tars that no shard of `keep` needs, and what killed writers left; return the names removed.
 
         Only called when every shard of the set is committed: until then a tar without a ledger may be another run's work.
-        Nothing but temporaries goes where `set.json` has come to say something else: that is another run's set now. A
-        shard stays as it is that another run has retried meanwhile. Where `is_unchanged` (nothing was made since the set was
+        If another run has changed `set.json`, remove temporaries only: the set is that run's now. Shards that another run
+        has retried meanwhile stay as they are. Where `is_unchanged` (nothing was made since the set was
         opened) and there was nothing to remove then, the folder is not listed again.
         """
         removed = self.store.clean_temporaries()

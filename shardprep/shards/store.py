@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -17,16 +16,14 @@ from fsspec.core import url_to_fs
 from shardprep.core.blob import Blob, BytesBlob, FileBlob
 from shardprep.errors import StoreError, UnknownStore
 from shardprep.redaction import remember_secrets
-from shardprep.shards.kinds import check_kind, missing_package
-from shardprep.shards.local import LocalFolder, StoredFile, Temporary
+from shardprep.shards.kinds import URL, check_kind, missing_package
+from shardprep.shards.local import TEMPORARY_PREFIX, LocalFolder, StoredFile, Temporary
 from shardprep.shards.refusal import refusals, s3_code
 from shardprep.shards.remote import RemoteFolder
 
 __all__ = ["NewFile", "Store", "StoredFile"]
 
 _OF_OBJECT_STORES = frozenset({"key", "secret", "token", "endpoint_url", "profile", "anon", "use_ssl", "config_kwargs"})
-# Anything else is a local path, whatever colons it holds.
-_URL = re.compile(r"(?!file://)[a-z][a-z0-9+.-]*(://|::)")
 
 
 class NewFile:
@@ -89,7 +86,7 @@ class Store:
         self._options = dict(storage_options or {})
         remember_secrets(self._options)
         self._folder: LocalFolder | RemoteFolder
-        if _URL.match(url):
+        if URL.match(url):
             self.url, self._folder = _remote(url, self._options)
         else:
             self.url = os.path.abspath(os.path.expanduser(url.removeprefix("file://")))
@@ -177,7 +174,7 @@ class Store:
         if isinstance(self._folder, LocalFolder):
             return Path(self._folder.path(checked))
         target = folder / checked.rsplit("/", 1)[-1]
-        temporary = folder / f".tmp-{secrets.token_hex(8)}"
+        temporary = folder / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         with refusals(f"fetching {self.url}/{name} into {folder}", str(folder)):
             try:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from zlib_ng import zlib_ng
-
 from shardprep.core.blob import Blob, read_blob
 from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import REPAIR, ShardprepError
+from shardprep.shards.checksums import crc32_of, sha256_of
+from shardprep.shards.counts import count_rows
 from shardprep.shards.join import View, view_of
-from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, count_rows, shard_digest
+from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, shard_digest
 from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.packed_record import unpack_record
-from shardprep.shards.refusal import refusals
 from shardprep.shards.set import Committed, ShardSet, damage_of_digests
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
-
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,6 @@ class Problem:
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
-RUN_AGAIN = REPAIR
 _BRING_UP = "Run the recipe again"
 _REBUILT = "Run the recipe again: it is a cache, and read anew from the ledgers"
 
@@ -65,35 +60,26 @@ def verify_set(url: str, storage_options: Mapping[str, object] | None = None) ->
             yield from _cached(where, committed, ledger)
             yield from verify_ledger(shard_set.store, ledger, where, committed.ledger)
             if parent is not None and shard in parent.shards and set(parent.keys(shard)) != {row.key for row in ledger.inputs}:
-                yield Problem(where, "its input rows are not the samples of its input shard", RUN_AGAIN)
+                yield Problem(where, "its input rows are not the samples of its input shard", REPAIR)
         except ShardprepError as error:
-            yield Problem(where, str(error), RUN_AGAIN)
+            yield Problem(where, str(error), REPAIR)
 
 
 def verify_ledger(tars: Store, ledger: Ledger, where: str, name: str) -> Iterator[Problem]:
     """Yield what is wrong with one shard: its digest, its counts, its rows, its tar's bytes, its members; `name` is its ledger's."""
     footer = ledger.footer
     if shard_digest(ledger.inputs, ledger.outputs, footer.tar) != footer.digest:
-        yield Problem(where, "its rows do not have the digest that its footer says", RUN_AGAIN)
+        yield Problem(where, "its rows do not have the digest that its footer says", REPAIR)
     if count_rows(ledger.inputs, ledger.outputs) != dict(footer.counts):
-        yield Problem(where, "its rows are not as many as its footer says", RUN_AGAIN)
+        yield Problem(where, "its rows are not as many as its footer says", REPAIR)
     parsed = parse_ledger_name(name)
     if parsed is None or (parsed.shard, parsed.fingerprint) != (footer.shard, footer.fingerprint[:8]):
-        yield Problem(where, f"it is the ledger of shard {footer.shard} with fingerprint {footer.fingerprint[:8]}, renamed", RUN_AGAIN)
+        yield Problem(where, f"it is the ledger of shard {footer.shard} with fingerprint {footer.fingerprint[:8]}, renamed", REPAIR)
     yield from _rows(ledger, where)
     if footer.tar is not None:
         yield from _verify_tar(tars, ledger, footer.tar, where)
     elif any(row.members for row in ledger.outputs):
-        yield Problem(where, "rows have members, but there is no tar", RUN_AGAIN)
-
-
-def sha256_of(blob: Blob) -> str:
-    """Return the sha256 of a blob's bytes, 64 hex digits, in little memory."""
-    digest = hashlib.sha256()
-    with refusals("reading to verify"), blob.open() as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        yield Problem(where, "rows have members, but there is no tar", REPAIR)
 
 
 def _rows(ledger: Ledger, where: str) -> Iterator[Problem]:
@@ -101,40 +87,40 @@ def _rows(ledger: Ledger, where: str) -> Iterator[Problem]:
     for role, rows in (("input", ledger.inputs), ("output", ledger.outputs)):
         keys = [row.key for row in rows]
         if len(set(keys)) < len(keys):
-            yield Problem(where, f"a key has two {role} rows", RUN_AGAIN)
+            yield Problem(where, f"a key has two {role} rows", REPAIR)
     outputs = {row.key for row in ledger.outputs if row.fate == "kept"}
     for row in ledger.inputs:
         if lost := sorted(set(row.into) - outputs):
-            yield Problem(where, f"{row.key} went into {lost[0]}, which no row keeps", RUN_AGAIN)
+            yield Problem(where, f"{row.key} went into {lost[0]}, which no row keeps", REPAIR)
         if (row.fate == "kept") != bool(row.into):
-            yield Problem(where, f"{row.key} is {row.fate} and went into {len(row.into)} samples", RUN_AGAIN)
+            yield Problem(where, f"{row.key} is {row.fate} and went into {len(row.into)} samples", REPAIR)
     claimed = {key for row in ledger.inputs for key in row.into}
     parents = {row.key for row in ledger.inputs}
     for output in ledger.outputs:
         if output.parent not in parents or (output.fate == "kept" and output.key not in claimed):
-            yield Problem(where, f"{output.key} came out of {output.parent}, but no input row says so", RUN_AGAIN)
+            yield Problem(where, f"{output.key} came out of {output.parent}, but no input row says so", REPAIR)
 
 
 def _verify_tar(tars: Store, ledger: Ledger, ref: TarRef, where: str) -> Iterator[Problem]:
     if tars.size(ref.name) is None:
-        yield Problem(where, f"its tar {ref.name} is missing", RUN_AGAIN)
+        yield Problem(where, f"its tar {ref.name} is missing", REPAIR)
         return
     tar = tars.blob(ref.name)
     if (tar.size, sha256_of(tar)) != (ref.size, ref.sha256):
-        yield Problem(f"{tars.url}/{ref.name}", "its bytes do not have the sha256 that its ledger says", RUN_AGAIN)
+        yield Problem(f"{tars.url}/{ref.name}", "its bytes do not have the sha256 that its ledger says", REPAIR)
     listed = {(row.key, m.suffix): m for row in ledger.outputs for m in row.members}
     found = {(m.key, m.suffix): (m.offset, m.size) for m in index_tar(tar, name=ref.name)}
     for name, placed in listed.items():
         if found.get(name) != (placed.offset, placed.size):
-            yield Problem(where, f"member {'.'.join(name)} does not lie where the ledger says", RUN_AGAIN)
-        elif _crc32(tars.blob(ref.name, placed.offset, placed.size)) != placed.crc32:
-            yield Problem(where, f"member {'.'.join(name)} does not have its crc32", RUN_AGAIN)
+            yield Problem(where, f"member {'.'.join(name)} does not lie where the ledger says", REPAIR)
+        elif crc32_of(tars.blob(ref.name, placed.offset, placed.size)) != placed.crc32:
+            yield Problem(where, f"member {'.'.join(name)} does not have its crc32", REPAIR)
     for name in sorted(found.keys() - listed.keys()):
-        yield Problem(where, f"member {'.'.join(name)} is in the tar but not in the ledger", RUN_AGAIN)
+        yield Problem(where, f"member {'.'.join(name)} is in the tar but not in the ledger", REPAIR)
     for row in ledger.outputs:
         for placed in row.members:
             if placed.suffix == RECORD_SUFFIX and not _says_the_same(tars.blob(ref.name, placed.offset, placed.size), row):
-                yield Problem(where, f"{row.key}.{RECORD_SUFFIX} does not say what the ledger's columns say", RUN_AGAIN)
+                yield Problem(where, f"{row.key}.{RECORD_SUFFIX} does not say what the ledger's columns say", REPAIR)
 
 
 def _says_the_same(record: Blob, row: OutputRow) -> bool:
@@ -174,11 +160,3 @@ def _same_shards(url: str, standing: Standing) -> Iterator[Problem]:
         yield Problem(f"{url}/{standing.superfluous[0]}", "what it was made from lacks that shard", _BRING_UP)
     if standing.unlisted:
         yield Problem(f"{url}/{standing.unlisted[0]}", f"what it was made from has this shard, {SET_FILE} does not list it", _BRING_UP)
-
-
-def _crc32(blob: Blob) -> int:
-    value = 0
-    with refusals("reading to verify"), blob.open() as file:
-        while chunk := file.read(_CHUNK):
-            value = zlib_ng.crc32(chunk, value)
-    return value

@@ -181,7 +181,7 @@ def _walk(folder: str, exclude: Sequence[str], storage_options: Mapping[str, Any
 
 
 def _below(folder: str, exclude: Sequence[str]) -> Iterator[str]:
-    """Yield what is excluded as prefixes of names; a source inside an excluded folder is meant, so nothing of it is."""
+    """Yield what is excluded as prefixes of names. If the source itself lies in an excluded folder, exclude nothing."""
     for place in map(absolute, exclude):
         ways = [(folder, place)] if is_url(folder) else [(folder, place), (os.path.realpath(folder), os.path.realpath(place))]
         yield from {f"{relative(below, above)}/" for above, below in ways if relative(below, above) != below}

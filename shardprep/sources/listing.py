@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.core.sample import Sample, flatten
 from shardprep.errors import RecipeError
 from shardprep.sources.entry import SourceEntry
@@ -20,7 +20,7 @@ from shardprep.sources.videos import list_videos
 def list_source(
     spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
 ) -> list[SourceEntry]:
-    """Return the entries of a source, sorted by path, keys unique; what is found below `exclude` (the output) is none of it.
+    """Return the entries of a source, sorted by path, keys unique. Files below `exclude` (the output) are skipped.
 
     `indexes` know tars and JSON files that were read before; `say` is told what a person should know.
     """

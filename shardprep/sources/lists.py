@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shardprep.core.plan import nearest
+from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError, SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import TEXT_FIELDS
@@ -17,10 +17,9 @@ from shardprep.sources.given_clips import merge_clips, span_of
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.rows import Row, read_rows
-from shardprep.sources.spec import SourceSpec
+from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.videos import file_entry
 
-LIST_SUFFIXES = ("csv", "tsv", "json", "jsonl", "parquet")
 SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs memory".split())
 """Kinds of stores that a row may name besides those of the recipe: data does not choose which code is loaded."""
 

@@ -10,21 +10,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from shardprep.redaction import unsigned, without_password
+from shardprep.shards.kinds import URL
 
 WEB = ("http", "https")
 """Schemes of web servers."""
 
-_URL = re.compile(r"(?!file://)([a-z][a-z0-9+.-]*)(?:://|::)")
-
 
 def is_url(place: str) -> bool:
     """Whether a place is a URL; anything else is a local path, whatever colons it holds."""
-    return _URL.match(place) is not None
+    return URL.match(place) is not None
 
 
 def scheme_of(place: str) -> str:
     """Return the scheme of a URL, `file` for a local path."""
-    match = _URL.match(place)
+    match = URL.match(place)
     return match[1] if match else "file"
 
 
@@ -106,5 +105,5 @@ def _suffix(path: str) -> str:
 
 
 def _split_scheme(place: str) -> tuple[str, str]:
-    match = _URL.match(place)
+    match = URL.match(place)
     return (place[: match.end()], place[match.end() :]) if match else ("", place)

@@ -11,6 +11,9 @@ from shardprep.errors import RecipeError
 FOLDER = "folder"
 """The `group_by` that keeps the files of one folder together."""
 
+LIST_SUFFIXES = ("csv", "tsv", "json", "jsonl", "parquet")
+"""What the file of a list ends in."""
+
 _ONLY_LISTS = ("path_column", "start_column", "end_column", "root")
 
 

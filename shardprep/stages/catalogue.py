@@ -162,6 +162,12 @@ def describe_settings(kind: type) -> tuple[Setting, ...]:
     )
 
 
+def only_required(kind: type) -> str | None:
+    """Return the one setting that must be given, which a recipe may give without its name; None where there is none, or are several."""
+    required = [setting.name for setting in describe_settings(kind) if setting.is_required]
+    return required[0] if len(required) == 1 else None
+
+
 def setting_types(kind: type) -> dict[str, Any]:
     """Return the resolved annotation of every setting of a dataclass."""
     try:

@@ -58,6 +58,7 @@ class DetectScenes(Stage):
 
     version = 2
     accepts = ("video",)
+    # PySceneDetect 0.7 scales frames so that the long side is 256 px before it compares them.
     frames = FramesWanted(AllFrames(), LongSide(256), "bgr")
 
     def __post_init__(self) -> None:

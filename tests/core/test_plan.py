@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from shardprep.core.frames import AllFrames, Fractions, FramesWanted
-from shardprep.core.plan import Available, PlannedPass, check_pass, check_split_and_join, nearest, watches
+from shardprep.core.hints import nearest
+from shardprep.core.plan import Available, PlannedPass, check_pass, check_split_and_join, watches
 from shardprep.core.reads import Column, Role, parse_read
 from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError

@@ -25,7 +25,7 @@ from shardprep.driver.lease import LEASES, Lease, LeaseTimes, RunLease
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
 from shardprep.errors import OutputInUse, Stopped, StoreError
-from shardprep.executors.local import StopSignal
+from shardprep.executors.stop import StopSignal
 from shardprep.recipe.model import RAW
 from shardprep.shards.store import Store
 from tests.driver.made import Made

@@ -19,7 +19,8 @@ from shardprep.core.reads import parse_read
 from shardprep.driver.model import Silent
 from shardprep.driver.run import run
 from shardprep.executors.fetch import Fetcher
-from shardprep.executors.local import LocalExecutor, StopSignal
+from shardprep.executors.local import LocalExecutor
+from shardprep.executors.stop import StopSignal
 from shardprep.gather.settings import Pack
 from shardprep.packed.sets import open_set
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings

@@ -15,7 +15,8 @@ import pytest
 
 from shardprep.core.outcome import Failed
 from shardprep.errors import RecipeError, RunFailed, ShardError, StoreError
-from shardprep.executors.local import LocalExecutor, ShardFailure
+from shardprep.executors.job import ShardFailure
+from shardprep.executors.local import LocalExecutor
 from shardprep.runtime.worker import OPENING
 from tests.executors.errands import Errand, Report, run_errand
 

@@ -11,7 +11,8 @@ import pytest
 
 from shardprep.core.stage import Map, Stage
 from shardprep.errors import RunFailed
-from shardprep.executors.local import LocalExecutor, ShardFailure
+from shardprep.executors.job import ShardFailure
+from shardprep.executors.local import LocalExecutor
 from shardprep.runtime.item import Work
 from shardprep.runtime.journal import Journal, read_journal
 from shardprep.runtime.task import ShardTask, WorkSettings

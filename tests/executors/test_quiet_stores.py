@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from shardprep.executors.local import LocalExecutor, ShardFailure
+from shardprep.executors.job import ShardFailure
+from shardprep.executors.local import LocalExecutor
 from shardprep.gather.outline import outline_shard
 from shardprep.gather.pack import pack_shard
 from shardprep.gather.settings import Pack

@@ -15,7 +15,7 @@ import pytest
 from shardprep.core.stage import Stage
 from shardprep.driver.model import RunOptions
 from shardprep.errors import Stopped
-from shardprep.executors.local import StopSignal
+from shardprep.executors.stop import StopSignal
 from tests.executors.test_local import first_note, gone_within
 from tests.fates import fates, make_files, run_over
 from tests.misbehaving import Linger, LingerThen

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from shardprep.shards.counts import count_rows
 from shardprep.shards.join import open_view
-from shardprep.shards.ledger import InputRow, Ledger, OutputRow, count_rows, encode_ledger, shard_digest
+from shardprep.shards.ledger import InputRow, Ledger, OutputRow, encode_ledger, shard_digest
 from shardprep.shards.names import ledger_name
 from shardprep.shards.sealed import read_sealed, write_sealed
 from shardprep.shards.set import ShardSet, write_info
