@@ -174,7 +174,7 @@ def clean(
 
 
 def _clean(url: str, options: dict[str, Any], recipe: str | None, *, dry_run: bool) -> None:
-    from shardprep.cli.plan_table import size_words
+    from shardprep.core.quantity import size_words
     from shardprep.driver import clean as cleaning
     from shardprep.recipe.load import load_recipe
 

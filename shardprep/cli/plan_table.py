@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 
 from shardprep.cli.reporters import make_console
+from shardprep.core.quantity import size_words
 
 if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
@@ -34,18 +35,6 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
     print(f"output: {found.output}\n{verdict}")
 
 
-def size_words(num_bytes: int | None) -> str:
-    """Return `1.5 KiB`, and `?` for an unknown size."""
-    if num_bytes is None:
-        return _UNKNOWN
-    size = float(num_bytes)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
-
-
 def time_words(seconds: float | None) -> str:
     """Return `2 h 01 min`, and `?` for an unknown time; what is not nothing is at least a second."""
     if seconds is None:
@@ -59,9 +48,14 @@ def _numbers(step: StepPlan) -> list[str]:
     to_do = step.new or step.stale or step.follows
     shards = [str(number) if number else "" for number in (step.done, step.stale, step.new, step.follows)]
     samples = "" if not to_do else _UNKNOWN if step.samples is None else str(step.samples)
-    there = "" if step.kind == "source" and to_do else size_words(step.num_bytes)
-    come = f"~{size_words(step.bytes_estimate)}" if step.bytes_estimate else size_words(step.bytes_estimate)
+    there = "" if step.kind == "source" and to_do else size_or_unknown(step.num_bytes)
+    come = f"~{size_or_unknown(step.bytes_estimate)}" if step.bytes_estimate else size_or_unknown(step.bytes_estimate)
     return [*shards, samples, there, come if to_do else "", time_words(step.seconds_estimate) if to_do else ""]
+
+
+def size_or_unknown(num_bytes: int | None) -> str:
+    """Return `1.5 KiB`, and `?` for an unknown size."""
+    return _UNKNOWN if num_bytes is None else size_words(num_bytes)
 
 
 def _whys(found: RunPlan) -> list[str]:
@@ -75,12 +69,16 @@ def _whys(found: RunPlan) -> list[str]:
 
 
 def _weights(found: RunPlan) -> list[str]:
-    return [
-        f"weights {weights.name} are not on this machine ({size_words(weights.num_bytes)}): the run fetches them"
-        if weights.num_bytes is not None
-        else f"weights {weights.name} are not on this machine: the run fetches them from the hub"
-        for weights in found.weights
-    ]
+    lines = []
+    for absent in found.weights:
+        what = f"weights {absent.name} are not on this machine ({absent.size})"
+        how = (
+            f", and {absent.obstacle}: fetch them where there is a network, with `{absent.command}`"
+            if absent.obstacle
+            else ": the run fetches them"
+        )
+        lines.append(what + how)
+    return lines
 
 
 def _totals(found: RunPlan) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from shardprep.driver.failures import Failure
 from shardprep.executors.stop import StopSignal
+from shardprep.models.absent import Absent
 
 VIDEO_MS = "video.milliseconds"
 """Beside the counts of a shard: how many milliseconds of video its input samples hold."""
@@ -67,15 +68,6 @@ class StepPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbsentWeights:
-    """Weights of the hub that a run would fetch."""
-
-    name: str
-    num_bytes: int | None
-    """None where the hub was not asked, or gave no answer."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """What a run would do."""
 
@@ -84,7 +76,7 @@ class RunPlan:
     steps: tuple[StepPlan, ...]
     notes: tuple[str, ...] = ()
     """What a person should know of the source."""
-    weights: tuple[AbsentWeights, ...] = ()
+    weights: tuple[Absent, ...] = ()
     """Weights that are not on this machine."""
 
     @property

@@ -9,14 +9,12 @@ from typing import Any
 
 from shardprep.core.stage import stage_name
 from shardprep.driver.estimate import Expected, Rates, outputs, to_make, total
-from shardprep.driver.model import AbsentWeights, RunPlan, StepKind, StepPlan
+from shardprep.driver.model import RunPlan, StepKind, StepPlan
 from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state
 from shardprep.driver.state import StepState, Todo, step_state
-from shardprep.errors import Unavailable
 from shardprep.gather.settings import Pack
-from shardprep.models.hub import NotHere
-from shardprep.models.weights import absent_bytes, digest_weights
+from shardprep.models.absent import Absent, look_for
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.write import library_versions
 from shardprep.shards.ledger import read_footer
@@ -40,8 +38,8 @@ def plan(recipe: Recipe, *, retry: bool = False, strict: bool = False) -> RunPla
             continue
         state = step_state(recipe, step, parent, retry, weigh=planning.weigher(step))
         planning.add(state, parent, "select" if isinstance(step, Gather) else "pass")
-    weights = [AbsentWeights(name=name, num_bytes=num_bytes) for name, num_bytes in planning.absent.items()]
-    return RunPlan(recipe=recipe.name, output=recipe.output, steps=tuple(planning.steps), notes=raw.notes, weights=tuple(weights))
+    weights = tuple(planning.absent.values())
+    return RunPlan(recipe=recipe.name, output=recipe.output, steps=tuple(planning.steps), notes=raw.notes, weights=weights)
 
 
 @dataclass
@@ -53,7 +51,7 @@ class _Planning:
     states: dict[str, StepState] = field(default_factory=dict)
     expected: dict[str, Expected] = field(default_factory=dict)
     steps: list[StepPlan] = field(default_factory=list)
-    absent: dict[str, int | None] = field(default_factory=dict)
+    absent: dict[str, Absent] = field(default_factory=dict)
 
     def source(self, raw: RawState) -> None:
         """Plan the source's own set."""
@@ -106,15 +104,12 @@ class _Planning:
         """Return what says the digest of weights; of those that nobody can ask for now as they were when the step was made."""
 
         def weigh(name: str) -> str:
-            try:
-                digest = digest_weights(name)
-            except (NotHere, Unavailable):
-                self.absent[name] = None
+            digest, absent = look_for(name)
+            if absent is not None:
+                self.absent[name] = absent
+            if digest is None:
                 was = read_info_to_replace(Store(self.recipe.output, self.recipe.settings.storage_options).at(step.name))
                 return _weights_as_they_were(step, was.identity if was else None).get(name, f"not here: {name}")
-            is_absent, num_bytes = absent_bytes(name)
-            if is_absent:
-                self.absent[name] = num_bytes
             return digest
 
         return weigh

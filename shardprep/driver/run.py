@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from shardprep.core.plan import PlannedPass
+from shardprep.driver.absent_weights import refuse_absent_weights
 from shardprep.driver.claims import claims_of
 from shardprep.driver.clean import what_is_left
 from shardprep.driver.failure_budget import FailureBudget
@@ -29,8 +30,6 @@ from shardprep.gather.outline import outline_shard
 from shardprep.gather.pack import PackedShard, pack_shard
 from shardprep.gather.select import CandidatesTask, Cut, SelectTask, choose, find_candidates, select_shard
 from shardprep.gather.settings import Pack, Select
-from shardprep.models.weights import digest_weights
-from shardprep.recipe.check import steps_until
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
@@ -58,7 +57,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     _check_redo(recipe, options.redo)
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
-    _check_weights(recipe, options.until)
+    refuse_absent_weights(recipe, options)
     output = Store(recipe.output, settings.storage_options)
     log = RunLog(output)
     lease = RunLease(output, recipe.name, lambda: claims_of(recipe, options.until), tell=reporter.message, stop=options.stop)
@@ -87,14 +86,6 @@ def _check_redo(recipe: Recipe, redo: Sequence[str]) -> None:
             is_other = name == RAW or any(step.name == name for step in recipe.steps)
             what = "works on no samples" if is_other else "is no step of the recipe"
             raise RecipeError(f"--redo {name}: {name} {what}; these can be made again: {', '.join(known)}")
-
-
-def _check_weights(recipe: Recipe, until: str | None) -> None:
-    """Ask for the digests of all weights, which later steps need too: a wrong name is said before the first step is made."""
-    for step in steps_until(recipe, until):
-        for stage in step.stages if isinstance(step, Pass) else ():
-            for weights in stage.weights:
-                digest_weights(weights.name)
 
 
 @dataclass

@@ -16,6 +16,7 @@ from shardprep.core.frames import ModelSize
 from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError, Unavailable
 from shardprep.models.folder import check_weights_files, read_config
+from shardprep.models.open_clip_tags import known_architectures, place_of
 from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch, local_path
 
@@ -130,10 +131,7 @@ def _from_architecture(architecture: str, pretrained: str | None) -> Any:
 
 
 def _check_architecture(architecture: str, pretrained: str | None) -> None:
-    import open_clip
-    from open_clip.pretrained import get_pretrained_cfg
-
-    known = open_clip.list_models()
+    known = known_architectures()
     if architecture not in known:
         raise RecipeError(f"open_clip knows no architecture {architecture!r}{nearest(architecture, known)}")
     if pretrained is None:
@@ -141,7 +139,9 @@ def _check_architecture(architecture: str, pretrained: str | None) -> None:
     if pretrained.endswith(WEIGHTS_SUFFIXES):
         if not Path(pretrained).is_file():
             raise RecipeError(f"pretrained {pretrained!r}: no such weights file")
-    elif not get_pretrained_cfg(architecture, pretrained):
+    elif place_of(architecture, pretrained) is None:
+        import open_clip
+
         tags = open_clip.list_pretrained_tags_by_model(architecture)
         there = ", ".join(tags) or "none"
         raise RecipeError(f"pretrained {pretrained!r}: open_clip has no such tag for {architecture}; there are {there}; or give a file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from shardprep.errors import MissingExtra, RecipeError, Unavailable
 _TRUE = frozenset({"1", "on", "yes", "true"})
 _ASK_SECONDS = 10
 _CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
-_FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+"""How a name ends that leads to a file of a repository, and not to a folder."""
+_TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
 
 class NotHere(RecipeError):
@@ -39,7 +42,7 @@ def fetch_files(repo: str, path: str, revision: str | None) -> Path:
     """
     commit = find_commit(repo, revision)
     prefix = f"{path}/" if path else ""
-    is_file = path.endswith(_FILE_SUFFIXES)
+    is_file = path.endswith(FILE_SUFFIXES)
     patterns = [path] if is_file else [prefix + pattern for pattern in (*_CONFIGS, "*.safetensors")]
     found = _snapshot(repo, commit, patterns, below=f"{prefix}*/*") / path
     if not is_file and not any(found.glob("*.safetensors")):
@@ -50,11 +53,24 @@ def fetch_files(repo: str, path: str, revision: str | None) -> Path:
 
 
 def is_fetched(repo: str, path: str, commit: str) -> bool:
-    """Whether weights lie in the local cache; nothing is asked of the hub."""
+    """Whether weights lie in the local cache, all that an index names, or a tokenizer without weights; nothing is asked of the hub."""
     from huggingface_hub import constants
 
     found = Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "snapshots" / commit / path
-    return found.is_file() or any(found.glob("*.safetensors")) or any(found.glob("*.bin"))
+    if not found.is_dir():
+        return found.is_file()
+    there = {file.name for file in found.iterdir() if file.is_file()}
+    if any(name.endswith((".safetensors", ".bin")) for name in there):
+        return all(files_of_index(found / name) <= there for name in there if name.endswith(".safetensors.index.json"))
+    return "config.json" not in there and not there.isdisjoint(_TOKENIZER_FILES)
+
+
+def files_of_index(index: Path) -> set[str]:
+    """Return the files that the index of a model in several files names; none where it cannot be read."""
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, LookupError, TypeError, AttributeError, OSError):
+        return set()
 
 
 def size_of(repo: str, path: str, revision: str | None) -> int | None:
@@ -65,11 +81,12 @@ def size_of(repo: str, path: str, revision: str | None) -> int | None:
         return None
     try:
         files = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_ASK_SECONDS).siblings or []
-    except (errors.HfHubHTTPError, OSError):
+    except (errors.HTTPError, OSError):
+        # Of its HTTP library, of which its own errors are: where there is no network, for one.
         return None
     inside = [file for file in files if file.rfilename == path or file.rfilename.rpartition("/")[0] == path]
-    chosen = [file for file in inside if file.rfilename.endswith(".safetensors")] or inside
-    return sum(file.size or 0 for file in chosen)
+    by_kind = ([file for file in inside if file.rfilename.endswith(suffix)] for suffix in (".safetensors", ".bin"))
+    return sum(file.size or 0 for file in next(filter(None, by_kind), inside)) or None
 
 
 def _snapshot(repo: str, revision: str | None, patterns: list[str], below: str | None = None) -> Path:

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shardprep.errors import RecipeError, Unavailable
-from shardprep.models.hub import NotHere, fetch_files, find_commit, is_fetched, size_of
+from shardprep.errors import RecipeError
+from shardprep.models.hub import fetch_files, find_commit
 
 RANDOM_MARKER = "RANDOM_MODEL"
 """A file of this name in a folder says that its weights are random."""
@@ -92,19 +92,6 @@ def digest_weights(name: str) -> str:
     if isinstance(found, HubWeights):
         return find_commit(found.repo, found.revision)
     return _digest_file(found) if found.is_file() else _digest_folder(found)
-
-
-def absent_bytes(name: str) -> tuple[bool, int | None]:
-    """Return whether weights of the hub are not on this machine, and their size where the hub says it."""
-    found = resolve(name)
-    if not isinstance(found, HubWeights):
-        return False, None
-    try:
-        if is_fetched(found.repo, found.path, find_commit(found.repo, found.revision)):
-            return False, None
-    except (NotHere, Unavailable):
-        return True, None
-    return True, size_of(found.repo, found.path, found.revision)
 
 
 def describe(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from shardprep.cli.app import app
-from shardprep.cli.plan_table import size_words, time_words
+from shardprep.cli.plan_table import size_or_unknown, time_words
 from shardprep.cli.running import Log, _as_changes, _Wanted
 
 RECIPE = """
@@ -168,7 +168,14 @@ def test_wrong_options_are_wrong_recipes(folder: Path, option: str, value: str) 
 
 
 def test_sizes_and_times_read_well() -> None:
-    assert [size_words(size) for size in (None, 0, 1023, 1536, 5 << 30, 3 << 40)] == ["?", "0 B", "1023 B", "1.5 KiB", "5.0 GiB", "3.0 TiB"]
+    assert [size_or_unknown(size) for size in (None, 0, 1023, 1536, 5 << 30, 3 << 40)] == [
+        "?",
+        "0 B",
+        "1023 B",
+        "1.5 KiB",
+        "5.0 GiB",
+        "3.0 TiB",
+    ]
     assert [time_words(seconds) for seconds in (None, 0, 0.4, 61, 7260)] == ["?", "0 s", "1 s", "1 min 01 s", "2 h 01 min"]
 
 

@@ -1,8 +1,7 @@
-"""What a plan says beside shards: samples, time and bytes to come, changes of the source, missing files, weights that are not here."""
+"""What a plan says beside shards: samples, time and bytes to come, changes of the source, missing files."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack
-from shardprep.recipe.load import load_recipe
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.embed_t5 import EmbedT5
@@ -82,22 +80,6 @@ def test_missing_files_of_a_list_are_counted_and_the_first_is_named(tmp_path: Pa
     (tmp_path / "list.csv").write_text("path\na.mp4\ngone.mp4\nlost.mp4\n")
     recipe = Recipe(name="r", source=SourceSpec(list=str(tmp_path / "list.csv")), output=str(tmp_path / "out"), steps=())
     assert plan(recipe).steps[0].reasons == ("2 of 3 will fail (missing-file), the first gone.mp4",)
-
-
-@pytest.mark.parametrize("name", ["open-sora", "omnivideo"])
-def test_recipes_with_weights_of_the_hub_are_planned_without_a_network(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    pytest.importorskip("huggingface_hub")
-    assert os.environ["HF_HUB_OFFLINE"] == "1", "the tests ask no hub"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "a.mp4").write_bytes(b"x")
-    (tmp_path / "data.json").write_text('[{"video": "a.mp4", "conversations": [{}, {"value": "a caption"}]}]')
-    source = str(tmp_path / ("data.json" if name == "omnivideo" else ""))
-    found = plan(load_recipe(root / "recipes" / f"{name}.yaml", source=source, output=str(tmp_path / "out")))
-    assert found.has_work
-    wanted = {"open-sora": "trl-lib/ddpo-aesthetic-predictor/aesthetic-model.pth", "omnivideo": "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae"}
-    assert wanted[name] in [weights.name for weights in found.weights]
 
 
 def test_wrong_weights_of_a_late_step_are_said_before_the_first_is_made(tmp_path: Path) -> None:

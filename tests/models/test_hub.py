@@ -25,6 +25,10 @@ FILES = {
     "transformer/huge.safetensors": b"never wanted",
     "model.safetensors": b"weights at the top",
     "head.pth": b"one file",
+    "words/tokenizer.json": b"{}",
+    "parts/model.safetensors.index.json": b'{"weight_map": {"x": "a.safetensors", "y": "b.safetensors"}}',
+    "parts/a.safetensors": b"one half",
+    "parts/b.safetensors": b"the other",
 }
 ERRORS = {"no/such": (404, "RepoNotFound"), "is/gated": (403, "GatedRepo")}
 
@@ -44,10 +48,9 @@ class Hub(BaseHTTPRequestHandler):
             return self.answer(503, b"{}", {})
         if path == "api/models/own/er/revision/none":
             return self.answer(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
-        if path.startswith("api/models/own/er/revision/"):
-            return self.answer(
-                200, json.dumps({"id": "own/er", "sha": COMMIT, "siblings": [{"rfilename": name} for name in FILES]}).encode(), {}
-            )
+        if path == "api/models/own/er" or path.startswith("api/models/own/er/revision/"):
+            siblings = [{"rfilename": name, "size": len(data)} for name, data in FILES.items()]
+            return self.answer(200, json.dumps({"id": "own/er", "sha": COMMIT, "siblings": siblings}).encode(), {})
         if path == f"api/models/own/er/tree/{COMMIT}":
             entries = [
                 {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in FILES.items()
