@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.recipe.load import load_recipe
 from shardprep.testing.videos import make_videos
 from tests.doc_tables import ROOT

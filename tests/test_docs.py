@@ -42,7 +42,7 @@ def test_the_table_s_place_is_kept_when_it_is_written() -> None:
 
 
 def test_every_command_is_in_the_docs_and_every_documented_command_exists() -> None:
-    from shardprep.cli.app import app
+    from shardprep.cli.commands import app
 
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]  # a group has commands
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)

@@ -17,7 +17,7 @@ import webdataset
 from safetensors.numpy import load
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.core.blob import read_blob
 from shardprep.driver.run import run
 from shardprep.gather.settings import Pack, Select

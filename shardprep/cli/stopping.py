@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: every command answers them, whatever it is doing, and ends by an exit code."""
+"""Ctrl-C and SIGTERM while a command is at work: it answers them, whatever it is doing, and ends by an exit code."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from shardprep.cli.early import SIGNALS
 from shardprep.executors.stop import StopSignal
 
 if TYPE_CHECKING:
     from types import FrameType
 
-EXIT_STOPPED, EXIT_ABANDONED = 3, 4
+EXIT_ABANDONED = 4
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _END_SECONDS = 8.0
 """Time to end in good order. What does not (a disk that hangs, a long query) is left as it stands, as a kill would leave it."""
 _POLL_SECONDS = 0.5
-_FINISHING = "Stopping: the shards in work are finished first. Press Ctrl-C again to abandon them."
-_ABANDONING = "Stopping: the shards in work are abandoned."
-_INTERRUPTING = "Stopping."
+"""How often the deadline is looked at, and how long an interrupted command may take to end before it is said that it was heard."""
+_FINISHING = b"Stopping: the shards in work are finished first. Press Ctrl-C again to abandon them.\n"
+_ABANDONING = b"Stopping: the shards in work are abandoned.\n"
+_INTERRUPTING = b"Stopping.\n"
 
 
 _current: ContextVar[StopSignal | None] = ContextVar("stop", default=None)
@@ -42,20 +43,26 @@ def stopping() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM set `current_stop` while the body runs.
 
     The first Ctrl-C finishes the shards in work, a second one or SIGTERM abandons them. Where no shards are in work either
-    raises KeyboardInterrupt in the main thread. A process that was asked to stop and has not ended eight seconds later,
-    shards that are being finished aside, is ended. Outside the main thread nothing is changed.
+    raises KeyboardInterrupt in the main thread; it leaves this body as KeyboardInterrupt whatever a library makes of it. A process
+    that was asked to stop and has not ended eight seconds later, shards that are being finished aside, is ended. Outside the main
+    thread nothing is changed.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     listener = _Listener(stop)
-    before: dict[int, Any] = {number: signal.signal(number, listener.interrupt) for number in _SIGNALS}
+    before: dict[int, Any] = {number: signal.signal(number, listener.interrupt) for number in SIGNALS}
     token = _current.set(stop)
     try:
         yield
+    except BaseException as error:
+        if listener.has_interrupted:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         _current.reset(token)
+        listener.owes_a_word = False
         # Who was asked to stop is about to end, and one more Ctrl-C must not change how. The listener sees to it that it does end.
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if stop.finish.is_set() else handler)
@@ -68,7 +75,10 @@ class _Listener:
 
     def __init__(self, stop: StopSignal) -> None:
         self._stop = stop
-        self._has_interrupted = False
+        self.has_interrupted = False
+        """Whether the main thread was interrupted."""
+        self.owes_a_word = False
+        """Whether an interrupted command has yet said nothing."""
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
@@ -77,8 +87,8 @@ class _Listener:
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """Interrupt the main thread where nobody looks at the events; called in the main thread, as Python's signal handlers are."""
-        if not self._stop.is_watched and not self._has_interrupted:
-            self._has_interrupted = True
+        if not self._stop.is_watched and not self.has_interrupted:
+            self.has_interrupted = True
             # The thread may not have come to it yet.
             self._stop.finish.set()
             raise KeyboardInterrupt
@@ -93,11 +103,17 @@ class _Listener:
         was_asked = False
         while time.monotonic() < deadline:
             if select.select([self._read], [], [], _POLL_SECONDS if was_asked else None)[0]:
-                for number in os.read(self._read, 64) or self._closed():
-                    if number in _SIGNALS:
-                        self._take(number, was_asked)
-                        was_asked = True
-            must_end = self._stop.abandon.is_set() or self._has_interrupted or not self._stop.is_watched
+                numbers = os.read(self._read, 64)
+                if not numbers:
+                    os.close(self._read)
+                    return
+                for number in filter(SIGNALS.__contains__, numbers):
+                    self._take(number, was_asked)
+                    was_asked = True
+            elif self.owes_a_word:
+                self.owes_a_word = False
+                os.write(2, _INTERRUPTING)
+            must_end = self._stop.abandon.is_set() or self.has_interrupted or not self._stop.is_watched
             if was_asked and must_end and deadline == math.inf:
                 deadline = time.monotonic() + _END_SECONDS
         self._end()
@@ -106,14 +122,11 @@ class _Listener:
         self._stop.finish.set()
         if was_asked or number == signal.SIGTERM:
             self._stop.abandon.set()
-        is_idle = self._has_interrupted or not self._stop.is_watched
-        text = _INTERRUPTING if is_idle else _ABANDONING if self._stop.abandon.is_set() else _FINISHING
-        # print may be in the middle of a line in the main thread.
-        os.write(2, f"{text}\n".encode())
-
-    def _closed(self) -> NoReturn:
-        os.close(self._read)
-        raise SystemExit
+        if self.has_interrupted or not self._stop.is_watched:
+            self.owes_a_word = True
+        else:
+            # print may be in the middle of a line in the main thread.
+            os.write(2, _ABANDONING if self._stop.abandon.is_set() else _FINISHING)
 
     def _end(self) -> NoReturn:
         os.write(2, b"Stopped: something did not end within 8 s and was left as it stood. Run the command again.\n")

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 import shardprep
-from shardprep.cli.app import app, exit_code
+from shardprep.cli.commands import app, exit_code
 from shardprep.errors import MissingExtra, RecipeError, RunFailed, ShardprepError, Stopped, StoreError
 
 COMMANDS = "init run plan status retry table select verify show stages schema models doctor".split()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.stages.embed_clip import EmbedClip
 from shardprep.stages.embed_t5 import EmbedT5
 from shardprep.stages.encode_vae import EncodeVae

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.models.weights import TINY_MODELS
 from shardprep.stages.catalogue import stage_names
 

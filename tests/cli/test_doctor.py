@@ -9,7 +9,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.cli.doctor import Package, encoders_here, packages_of
 
 

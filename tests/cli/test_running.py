@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.cli.plan_table import size_or_unknown, time_words
 from shardprep.cli.running import Log, _as_changes, _Wanted
 

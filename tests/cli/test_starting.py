@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.cli.starting import recipes
 from shardprep.recipe.load import load_recipe
 

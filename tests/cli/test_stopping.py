@@ -23,12 +23,16 @@ HELD = """
     import hashlib, pkgutil, sys, time
     from pathlib import Path
     from shardprep.cli.app import main
+    from shardprep.errors import RecipeError
 
     def hold(*args, **kwargs):
         (Path(notes) / "held").write_text("1")
         if how == "deep":
             hashlib.pbkdf2_hmac("sha256", b"", b"", 1 << 30)
-        time.sleep(1000)
+        try:
+            time.sleep(1000)
+        except KeyboardInterrupt as error:
+            raise RecipeError("the library could not read its data") if how == "hidden" else error
 
     _, held, notes, how, *sys.argv[1:] = sys.argv
     module, _, name = held.rpartition(".")
@@ -73,15 +77,27 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def stopped(place: Path, command: list[str], env: dict[str, str], *signals: signal.Signals, gap: float = 0.0) -> tuple[int, str, float]:
-    """Begin a command, send signals once it has noted something, and return its exit code, its words and how long it took to end."""
+def stopped(
+    place: Path, command: list[str], env: dict[str, str], *signals: signal.Signals, gap: float = 0.0, last: float = 0.0
+) -> tuple[int, str, float]:
+    """Begin a command, send signals once it has noted something, and return its exit code, its words and how long it took to end.
+
+    After `last` seconds, unless these are 0, one more Ctrl-C is sent.
+    """
     with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         first_note(place / "notes")
         asked = time.monotonic()
         for number in signals:
             os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
             time.sleep(gap)
-        _, told = process.communicate(timeout=60)
+        if last:
+            time.sleep(last)
+            os.killpg(process.pid, signal.SIGINT)
+        try:
+            _, told = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     return process.returncode, told, time.monotonic() - asked
 
 
@@ -104,6 +120,12 @@ def test_whatever_the_command_itself_does_is_interrupted(place: Path, held: str,
     assert (code, "Stopped: no shard was in work. Run the same command again." in told) == (3, True), told
     assert "Traceback" not in told
     assert seconds < 10
+
+
+def test_an_interrupt_that_a_library_makes_into_its_own_error_is_one(place: Path) -> None:
+    command = [sys.executable, "held.py", "shardprep.driver.plan.plan", "notes", "hidden", "plan", "recipe.yaml"]
+    code, told, _ = stopped(place, command, install(place / "site", "measuring", MEASURE, measure="Measure"), signal.SIGINT)
+    assert (code, told) == (3, STOPPED)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -148,8 +170,8 @@ def test_the_second_ctrl_c_ends_the_run_however_soon_it_comes(place: Path) -> No
         for note in (place / "notes").iterdir():
             note.unlink()
         command = [sys.executable, "-m", "shardprep.cli", "run", "recipe.yaml"]
-        # Two that come at the same moment are one to the system, so a third one makes sure.
-        code, told, seconds = stopped(place, command, env, *[signal.SIGINT] * 3, gap=gap)
+        # Those that come before the first was delivered are one to the system, so one that comes later makes sure.
+        code, told, seconds = stopped(place, command, env, *[signal.SIGINT] * 2, gap=gap, last=1.0)
         assert code == 4, told
         assert "Stopped: 1 unfinished shard was abandoned, 1 shard not begun. Run the recipe again to make them." in told
         assert "Traceback" not in told
@@ -200,3 +222,36 @@ def test_waiting_for_a_server_is_interrupted(place: Path) -> None:
     assert code == 3, told
     assert "Stopped: the shards in work were finished, 2 shards of this step are left." in told
     assert seconds < 10
+
+
+# Says when the entry point begins to import what it needs: from there on it answers.
+ENTERED = """
+    import os, sys
+
+    class Announced:
+        def find_spec(self, name, path=None, target=None):
+            if name == "typer":
+                sys.meta_path.remove(self)
+                os.write(1, b"entered")
+
+    sys.meta_path.insert(0, Announced())
+    from shardprep.cli.app import main
+    main()
+"""
+STOPPED = "Stopped: no shard was in work. Run the same command again.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_from_the_entry_point_on_a_command_ends_with_3_and_one_line(tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "entered.py").write_text(textwrap.dedent(ENTERED))
+    # Nobody writes to it, so that the command does not end by itself.
+    os.mkfifo(tmp_path / "recipe.yaml")
+    command = [sys.executable, "entered.py", "plan", "recipe.yaml"]
+    for delay in (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0):
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.read(7) == "entered"
+            time.sleep(delay)
+            process.send_signal(number)
+            _, told = process.communicate(timeout=60)
+        assert (process.returncode, told) == (3, STOPPED), f"{delay} s after the entry point"

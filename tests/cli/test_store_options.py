@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from tests.s3_server import BUCKET, S3Server, serving
 
 OUT = f"s3://{BUCKET}/out"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.cli.summary import failure_lines, shards_words
 from shardprep.driver.model import RunSummary
 from tests.cli.test_reporters import SUMMARY

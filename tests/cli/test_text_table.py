@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shardprep.cli import tables
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.cli.stats import column_stats
 from shardprep.cli.text_table import cell, lay_out
 

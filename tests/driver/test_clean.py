@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.driver.clean import clean, find_leftovers
 from shardprep.driver.lease import LEASES
 from shardprep.driver.model import RunOptions

@@ -18,7 +18,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from shardprep.cli.app import exit_code
+from shardprep.cli.commands import exit_code
 from shardprep.driver.alive import is_alive, own_mark
 from shardprep.driver.claims import Claim, claims_of, conflict
 from shardprep.driver.lease import LEASES, Lease, LeaseTimes, RunLease

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.sources.keys import source_key
 from tests.driver.outputs import check_fates, files, strays
 from tests.hostile.commands import Place

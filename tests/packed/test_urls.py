@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shardprep.cli.app import app
+from shardprep.cli.commands import app
 from shardprep.driver.run import run
 from shardprep.errors import ShardError
 from shardprep.packed.urls import shard_urls
