@@ -5,6 +5,7 @@ VIDEOS ?= $(DEMO)/videos
 SEED ?= 0
 COUNT ?= 100
 MINUTES ?= 120
+JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ BENCHES := cut fused identity memory import growth
 
 help:
 	@echo 'make demo             four sample videos (one of them broken), from raw files to training shards (VIDEOS=folder: your own)'
-	@echo 'make test             make check, then the tests'
+	@echo 'make test             make check, then the tests, two files at a time (JOBS=2)'
 	@echo 'make check            ruff, mypy, the floors'
 	@echo 'make prove            the longer proofs (kills, growth, whole runs)'
 	@echo 'make mutants          small wrong changes to the code: do the tests notice? SEED=0 COUNT=100 MINUTES=120'
@@ -74,7 +75,7 @@ demo: $(VENV)/.core
 	@echo '$(BIN)/shardprep plan recipes/first-clips.yaml --input $(VIDEOS) --output $(DEMO)/first --set steps.clips.cut_clips.crf=23'
 
 test: check $(VENV)/.dev
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 check: $(VENV)/.lint
 	@$(BIN)/ruff check .

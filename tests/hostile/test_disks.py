@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +29,17 @@ class Disk:
         _mount("-o", f"remount,{option}", str(self._path))
 
     def remove(self) -> None:
-        subprocess.run(["umount", str(self._path)], check=True)
+        """Unmount, as soon as no file on it is open any more: what a reader let go is closed when it is collected."""
+
+        def is_free() -> bool:
+            gc.collect()
+            return subprocess.run(["umount", str(self._path)], capture_output=True, check=False).returncode == 0
+
+        for _ in range(40):
+            if is_free():
+                return
+            time.sleep(0.25)
+        raise AssertionError(f"{self._path} is in use 10 s after the test")
 
 
 def _mount(*arguments: str) -> None:
