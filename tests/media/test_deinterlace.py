@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from shardprep.core.blob import BytesBlob
+from shardprep.core.blob import BytesBlob, FileBlob
 from shardprep.core.frames import AllFrames, FramesWanted
 from shardprep.media.cut import cut_exact
 from shardprep.media.decode import decode_frames
@@ -108,3 +111,32 @@ def test_overlapping_clips_are_deinterlaced_each_by_itself() -> None:
     together = cut_exact(BytesBlob(data), [[(0, 0.6)], [(0.2, 0.8)]], EncodeSettings())
     alone = cut_exact(BytesBlob(data), [[(0.2, 0.8)]], EncodeSettings())
     assert together[1].blob.open().read() == alone[0].blob.open().read()
+
+
+def ran_ffmpeg(arguments: str) -> bytes:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *arguments.split()]
+    return subprocess.run(command, check=True, capture_output=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("top-first.mp4", "-vf interlace=scan=tff -c:v libx264 -qp 6 -x264-params tff=1:bframes=3"),
+        ("bottom-first.mpg", "-vf interlace=scan=bff -c:v mpeg2video -q:v 2 -flags +ilme+ildct -bf 2"),
+        ("ten-bits.mov", "-vf interlace=scan=tff -c:v prores_ks -flags +ilme+ildct -pix_fmt yuv422p10le"),
+    ],
+)
+def test_pictures_are_those_of_ffmpegs_own_filter(name: str, options: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    ran_ffmpeg(f"-f lavfi -i testsrc2=s=320x240:r=50:d=2 {options} {path}")
+    decoded = {
+        filters: np.frombuffer(ran_ffmpeg(f"-i {path} -vf {filters}format=gray -fps_mode passthrough -f rawvideo -"), np.uint8)
+        for filters in ("", "bwdif=mode=send_frame:deint=interlaced,")
+    }
+    raw, expected = (data.reshape(-1, 240, 320).astype(int) for data in decoded.values())
+    [clip] = cut_exact(FileBlob(str(path), 0, path.stat().st_size), [[(0, 100)]], EncodeSettings(crf=2))
+    found: list[NDArray[np.uint8]] = []
+    decode_frames(clip.blob, [FramesWanted(AllFrames(), colour="gray")], {0: lambda frame: found.append(frame.image.copy())})
+    assert len(found) == len(expected) == 50
+    assert max(np.abs(found - expected).mean(axis=(1, 2))) < 0.45, "but for what encoding costs"
+    assert min(np.abs(found - raw).mean(axis=(1, 2))[1:-1]) > 0.6, "frames that were left alone would be seen"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from itertools import pairwise
+from pathlib import Path
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
@@ -70,6 +73,55 @@ def test_primaries_are_brought_to_bt709() -> None:
 
 
 GRAYS = [0.0, 1.0, 10.0, 40.0, 100.0, 203.0, 500.0, 1000.0]
+
+
+DIM = np.random.default_rng(1).uniform(4, 70, (8, 3))
+"""Colours of BT.2020 in nits, below the knee: light that is shown as it is."""
+
+
+def colour_bars(transfer: str, coded: NDArray[np.float64]) -> bytes:
+    """Return eight bars of these coded colours as an h264 of 10 bits, whose chroma has all its pixels."""
+    image = np.round(np.tile(coded.repeat(32, axis=0), (64, 1, 1)) * 65535).astype("<u2")
+    options = "-vf scale=out_color_matrix=bt2020:out_range=tv,format=yuv444p10le -c:v libx264 -qp 0 -f matroska -"
+    tags = ["-x264-params", f"colorprim=bt2020:transfer={transfer}:colormatrix=bt2020nc:range=tv"]
+    source = "-f rawvideo -pix_fmt rgb48le -s 256x64 -r 25 -i -"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *source.split(), *tags, *options.split()]
+    return subprocess.run(command, input=image.tobytes(), capture_output=True, check=True, timeout=60).stdout
+
+
+def shown(nits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the colours of a display of BT.709 with this light, 0 to 255 (BT.2087, BT.1886)."""
+    primaries = np.array([[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]])
+    return 255 * np.clip(nits / 203 @ primaries.T, 0, 1) ** (1 / 2.4)
+
+
+def colours_of(data: bytes) -> NDArray[np.float64]:
+    [clip] = cut_exact(BytesBlob(data), [[(0, 1)]], EncodeSettings(crf=1))
+    image = decode_frames(clip.blob, [FramesWanted(Times((0.0,)))]).frames[0].images[0]
+    return image[8:-8].reshape(-1, 8, 32, 3)[:, :, 8:24].mean(axis=(0, 2))
+
+
+def test_dim_colours_of_pq_are_those_of_ffmpegs_own_filters(tmp_path: Path) -> None:
+    data = colour_bars("smpte2084", np.vectorize(pq)(DIM))
+    path = tmp_path / "pq.mkv"
+    path.write_bytes(data)
+    # There is no compression below the knee, so nothing of ffmpeg's other curves is compared.
+    filters = "zscale=t=linear:npl=203,format=gbrpf32le,zscale=p=bt709,tonemap=clip:desat=0,zscale=t=bt709:m=bt709:r=full,format=gbrp"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    theirs = np.frombuffer(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout, np.uint8)
+    theirs = theirs.reshape(64, 8, 32, 3)[:, :, 8:24].mean(axis=(0, 2))
+    assert np.abs(colours_of(data) - theirs).max() < 5
+    assert np.abs(colours_of(data) - theirs).mean() < 2
+    assert np.abs(theirs - shown(DIM)).max() < 3
+
+
+def test_dim_colours_of_hlg_are_those_of_the_same_light() -> None:
+    # The inverse of BT.2100's display of 1,000 nits; ffmpeg's zscale takes each channel by itself and is up to 50 of 255 beside it.
+    luminance = DIM @ np.array([0.2627, 0.6780, 0.0593]) / 1000
+    scene = DIM / 1000 * luminance[:, None] ** (1 / 1.2 - 1)
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    coded = np.where(scene <= 1 / 12, np.sqrt(3 * scene), a * np.log(np.maximum(12 * scene - b, 1e-9)) + c)
+    assert np.abs(colours_of(colour_bars("arib-std-b67", coded)) - shown(DIM)).max() < 5
 
 
 def hdr_video(transfer: str, values: NDArray[np.float64]) -> bytes:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
+from scenedetect import AdaptiveDetector, ContentDetector, ThresholdDetector, detect
+from scenedetect.detector import SceneDetector
 
 from shardprep.core.frames import Frame
 from shardprep.core.stage import Stage
@@ -129,3 +133,48 @@ def test_the_last_scene_of_a_damaged_video_ends_with_its_last_good_frame() -> No
 def test_a_late_start_stays_late(shared: Path) -> None:
     scenes = scenes_of(shared / "videos" / "delayed-start.mp4")
     assert scenes == [(pytest.approx(1.075), pytest.approx(2.035))]
+
+
+# Two tests of picture and a fractal, joined by fades.
+FADES = {
+    "black.mp4": "[0]fade=out:50:25[a];[1]trim=0:3,fade=in:0:25,fade=out:50:25[b];[2]fade=in:0:25[c];[a][b][c]concat=n=3",
+    "white.mp4": "[0]fade=out:50:25:color=white[a];[1]trim=0:3,fade=in:0:25:color=white[b];[2]null[c];[a][b][c]concat=n=3",
+    "blended.mp4": "[1]trim=0:4[b];[2]null[c];[0][b]xfade=duration=1:offset=2,fps=25[a];[a][c]concat=n=2",
+}
+
+
+@pytest.fixture(scope="module")
+def faded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fades")
+    sources = "-f lavfi -i testsrc2=s=320x240:r=25:d=3 -f lavfi -i mandelbrot=s=320x240:r=25 -f lavfi -i testsrc=s=320x240:r=25:d=3"
+    for name, graph in FADES.items():
+        joined = ["-filter_complex", graph, "-c:v", "libx264", "-qp", "12", str(folder / name)]
+        subprocess.run(
+            [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-nostdin", "-y", *sources.split(), *joined], check=True, timeout=120
+        )
+    return folder
+
+
+@pytest.mark.parametrize("name", FADES)
+@pytest.mark.parametrize(
+    ("stage", "detector"),
+    [
+        (DetectScenes(detector="threshold"), lambda: ThresholdDetector()),
+        (DetectScenes(detector="threshold", fade_bias=-1.0), lambda: ThresholdDetector(fade_bias=-1.0)),
+        (DetectScenes(detector="threshold", fade_bias=0.3), lambda: ThresholdDetector(fade_bias=0.3)),
+        (DetectScenes(detector="threshold", add_final_scene=True), lambda: ThresholdDetector(add_final_scene=True)),
+        (
+            DetectScenes(detector="threshold", fade_method="ceiling", threshold=240.0),
+            lambda: ThresholdDetector(threshold=240.0, method=ThresholdDetector.Method.CEILING),
+        ),
+        (DetectScenes(), lambda: AdaptiveDetector()),
+        (DetectScenes(detector="content", threshold=10.0), lambda: ContentDetector(threshold=10.0)),
+    ],
+    ids=["fades", "where they are dark", "biased", "final scene", "fades to white", "adaptive", "content"],
+)
+def test_fades_are_cut_where_pyscenedetect_cuts_them(name: str, stage: DetectScenes, detector: object, faded: Path) -> None:
+    assert callable(detector)
+    made = detector()
+    assert isinstance(made, SceneDetector)
+    expected = [start.seconds for start, _ in detect(str(faded / name), made, start_in_scene=True)]
+    assert [start for start, _ in scenes_of(faded / name, stage)] == pytest.approx(expected, abs=0.021)
