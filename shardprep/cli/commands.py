@@ -13,6 +13,7 @@ from shardprep.cli import describing, doctor, looking, running, starting
 from shardprep.cli.discreet import discreet
 from shardprep.cli.early import EXIT_STOPPED, say_stopped
 from shardprep.cli.stopping import EXIT_ABANDONED, stopping
+from shardprep.core.address_space import check_address_space, spare_address_space
 from shardprep.errors import OutputInUse, RecipeError, ShardprepError, Stopped
 
 EXIT_ERROR, EXIT_USAGE, EXIT_IN_USE = 1, 2, 5
@@ -31,6 +32,7 @@ class Shardprep(typer.core.TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
+            check_address_space()
             with stopping():
                 return super().invoke(ctx)
         except KeyboardInterrupt as error:
@@ -91,6 +93,7 @@ app.add_typer(describing.models, name="models")
 
 def run_command_line() -> None:
     """Run the command that the arguments of the process name, and end the process by its exit code."""
+    spare_address_space()
     # A folder's name may be no UTF-8, and a terminal may know few characters: neither ends a run.
     if isinstance(sys.stdout, io.TextIOWrapper) and (sys.stdout.encoding, sys.stdout.errors) != ("utf-8", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+from shardprep.core.address_space import address_space_limit, limit_words
 from shardprep.core.outcome import Failed
 from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
@@ -149,6 +150,12 @@ class Job(Generic[T]):
         if opening is not None and self.deaths + 1 == ATTEMPTS:
             raise RunFailed(f"{opening.stage}: {how.rstrip(',')}, {ATTEMPTS} times")
         if not Path(self.journal).exists() and self.deaths + 1 == ATTEMPTS:
+            limit = address_space_limit()
+            if limit is not None:
+                raise RunFailed(
+                    f"worker processes end before they begin ({_exit_words(exit_code)}), and {limit_words(limit)}. "
+                    "Raise it, or lift it with `ulimit -v unlimited`; their own words are above"
+                )
             raise RunFailed(
                 f"worker processes end before they begin ({_exit_words(exit_code)}); their own words are above. A script runs recipes "
                 'under `if __name__ == "__main__":`, and its stages are classes at the top of the script or of a module'

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired
 
+from shardprep.core.address_space import spare_address_space
 from shardprep.errors import RunFailed, ShardError, ShardprepError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
 from shardprep.executors.gpus import visible_gpus
@@ -62,6 +63,7 @@ class LocalExecutor:
 
         `memory_bytes` is what a worker may take beside its libraries and weights, whatever it makes; None: as much as it likes.
         """
+        spare_address_space()
         self._stop = stop or StopSignal()
         self._folder = RunFolder(tmp)
         self._fetcher = Fetcher(self._folder.path, fetch_bytes)
