@@ -37,7 +37,15 @@ from tests.executed import FAILED, Executed, map_of
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("core", "shards", "packed", "runtime", "gather", "expressions", "executors", "media")
-WHOLE_RUNS = ("tests/test_rerun.py", "tests/test_crash.py", "tests/test_readers.py", "tests/driver", "tests/hostile")
+WHOLE_RUNS = (
+    "tests/test_rerun.py",
+    "tests/test_lost_files.py",
+    "tests/test_second_run.py",
+    "tests/test_crash.py",
+    "tests/test_readers.py",
+    "tests/driver",
+    "tests/hostile",
+)
 COPIED = ("shardprep", "tests", "recipes", "examples", "docs", "README.md", "CONTRIBUTING.md", "pyproject.toml", "Makefile", "NOTICE")
 MOST_SECONDS = 300
 """Of tests for one change, as long as they took without it; what comes after is not asked, and that is said."""

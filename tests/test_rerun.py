@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from shardprep.driver.model import RunOptions, RunSummary, StepSummary
+from shardprep.driver.model import RunOptions
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.gather.settings import Pack, Select
@@ -22,15 +19,14 @@ from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.detect_scenes import DetectScenes
 from shardprep.stages.probe_media import ProbeMedia
 from shardprep.testing.videos import moving, three_shots, with_text
-from tests.driver.made import Made
+from tests.driver.made import Made, by_name, shards_made, worked_on
 from tests.driver.outputs import (
+    FINAL,
     changed,
     check_fates,
     current_packing,
     digests,
     files,
-    footer,
-    ledger_folder,
     ledgers,
     make_sources,
     shard_digests,
@@ -39,193 +35,6 @@ from tests.driver.outputs import (
 )
 from tests.driver.recipes import counted, planned
 from tests.driver.stages import LOG, Costly, Number, noted
-
-FINAL = (".tar", "index.parquet", "manifest.json")
-"""What two runs must agree on byte for byte; ledgers hold seconds."""
-
-
-def by_name(summary: RunSummary) -> dict[str, StepSummary]:
-    return {step.name: step for step in summary.steps}
-
-
-def worked_on(summary: RunSummary) -> dict[str, int]:
-    """Return the samples that each pass worked on."""
-    return {step.name: step.worked_on for step in summary.steps if step.kind in ("source", "pass")}
-
-
-def shards_made(summary: RunSummary) -> dict[str, int]:
-    return {step.name: step.shards_made for step in summary.steps}
-
-
-# --- nothing to do
-
-SECOND_RUN = """
-import json, sys, time
-from pathlib import Path
-started = time.perf_counter()
-opened = []
-output = sys.argv[2]
-def hook(event, arguments):
-    if event == "open" and isinstance(arguments[0], (str, bytes)):
-        name = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode()
-        if name.startswith(output):
-            opened.append((name[len(output) + 1:], arguments[1], arguments[2]))
-sys.addaudithook(hook)
-from shardprep.driver.run import run
-from tests.driver.recipes import counted, planned
-import multiprocessing
-if __name__ == "__main__":
-    summary = run(counted(Path(sys.argv[1]), Path(output), samples_per_shard=int(sys.argv[3])))
-    took = time.perf_counter() - started
-    print(json.dumps({
-        "opened": opened, "seconds": took, "modules": sorted({n.partition(".")[0] for n in sys.modules}),
-        "made": [s.shards_made for s in summary.steps], "done": [s.shards_done for s in summary.steps],
-        "worked_on": [s.worked_on for s in summary.steps], "children": len(multiprocessing.active_children()),
-    }))
-"""
-"""A run that writes down every file of the output that Python opens."""
-
-
-def second_run(videos: Path, output: Path, folder: Path, samples_per_shard: int = 4) -> dict[str, object]:
-    script = folder / "second_run.py"
-    script.write_text(SECOND_RUN)
-    command = [sys.executable, str(script), str(videos), str(output), str(samples_per_shard)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
-
-
-def opened_data(found: dict[str, object]) -> list[str]:
-    """Return the ledgers and tars that were opened, and whatever was opened for writing."""
-    opened: list[tuple[str, str | None, int]] = found["opened"]  # type: ignore[assignment] # as the script writes it
-    shards = [name for name, _, _ in opened if name.endswith((".tar", ".parquet")) and "assignment-" not in name]
-    written = [name for name, mode, flags in opened if set(mode or "") & set("wax+") or flags & (os.O_WRONLY | os.O_RDWR)]
-    return shards + written
-
-
-def test_a_second_run_opens_no_shard_and_touches_nothing(made: Made, tmp_path: Path) -> None:
-    before = files(made.output)
-    found = second_run(made.videos, made.output, tmp_path)
-    assert opened_data(found) == []
-    assert found["opened"], "the hook saw set.json and digests.json at least"
-    assert files(made.output) == before
-    assert noted(made.log) == [], "no stage was opened and none called"
-    assert (found["made"], found["done"], found["worked_on"]) == ([0] * 5, [3, 3, 3, 3, 2], [0] * 5)
-    assert found["children"] == 0, "no worker was started"
-
-
-def test_the_hook_sees_a_ledger_that_is_opened(made: Made, tmp_path: Path) -> None:
-    # The proof above would be worth nothing if the hook missed the way in which ledgers are opened.
-    (made.output / "numbers/digests.json").unlink()
-    assert len(opened_data(second_run(made.videos, made.output, tmp_path))) >= 3
-
-
-@pytest.mark.prove
-def test_a_second_run_over_200_shards_takes_under_3_seconds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    make_sources(tmp_path / "videos", range(200))
-    output = tmp_path / "out"
-    run(counted(tmp_path / "videos", output, samples_per_shard=1, workers=2))
-    before = files(output)
-    found = second_run(tmp_path / "videos", output, tmp_path, samples_per_shard=1)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\nsecond run over {found['done']} shards: {found['seconds']:.2f} s with imports, {len(opened_data(found))} opened\n"
-        )
-    assert found["done"][:4] == [200] * 4  # type: ignore[index] # a list
-    assert opened_data(found) == []
-    assert files(output) == before
-    assert found["seconds"] < 3  # type: ignore[operator] # a number
-
-
-# --- a ledger is gone, cut short or lies
-
-
-@pytest.mark.parametrize("step", ["raw", "numbers", "good", "features", "train"])
-def test_a_deleted_ledger_has_only_its_shard_made_again(made: Made, step: str) -> None:
-    shard, path = sorted(ledgers(ledger_folder(made.output / step)).items())[1]
-    before, digests_before = files(made.output), shard_digests(made.output)
-    path.unlink()
-    name = step
-    steps = planned(made.recipe())
-    later = [other for other in steps if list(steps).index(other) > list(steps).index(name)]
-    assert [step.stale for step in steps.values()] == [0] * len(steps)
-    assert (steps[name].new, steps[name].done) == ((1, 0) if name == "train" else (1, 2))
-
-    summary = run(made.recipe())
-    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {name: 1}
-    touched = changed(before, made.output)
-    own = {
-        f"{name}/digests.json",
-        str(path.relative_to(made.output)),
-        *(str(tar.relative_to(made.output)) for tar in (made.output / name).rglob(f"{shard}*.tar")),
-    }
-    whole = {str(found.relative_to(made.output)) for found in (made.output / "train").rglob("manifest.json")}
-    assert touched <= own | (whole if name == "train" else set()), "no file of another shard"
-    assert digests(made.output, *FINAL) == {n: d for n, (d, _) in before.items() if n.endswith(FINAL)}
-    assert shard_digests(made.output) == digests_before
-    assert strays(made.output) == []
-    assert all(by_name(summary)[other].shards_made == 0 for other in later), "nothing below is stale"
-
-
-def cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-@pytest.mark.parametrize("step", ["raw", "numbers", "good", "features", "train"])
-def test_a_ledger_cut_short_has_only_its_shard_made_again(made: Made, step: str) -> None:
-    path = sorted(ledgers(ledger_folder(made.output / step)).values())[0]
-    before, digests_before = files(made.output), shard_digests(made.output)
-    cut_short(path)
-    name = step.split("/")[0]
-    reasons = " ".join(planned(made.recipe())[name].reasons)
-    assert "damaged" in reasons
-    summary = run(made.recipe())
-    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {name: 1}
-    assert digests(made.output, *FINAL) == {n: d for n, (d, _) in before.items() if n.endswith(FINAL)}
-    assert shard_digests(made.output) == digests_before
-    assert strays(made.output) == []
-    assert shards_made(run(made.recipe())) == dict.fromkeys(shards_made(summary), 0)
-
-
-@pytest.mark.parametrize("step", ["raw", "features", "train"])
-@pytest.mark.parametrize("damage", [cut_short, Path.unlink])
-def test_a_tar_cut_short_or_gone_is_made_again(made: Made, step: str, damage: object) -> None:
-    before = digests(made.output, *FINAL)
-    damage(sorted((made.output / step).rglob("*.tar"))[0])  # type: ignore[operator] # a function
-    assert any("damaged" in reason for reason in planned(made.recipe())[step].reasons)
-    summary = run(made.recipe())
-    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0) | {step: 1}
-    assert digests(made.output, *FINAL) == before
-    assert strays(made.output) == []
-
-
-@pytest.mark.parametrize("content", ["", '{"000000-00000000.parquet": {"digest": 1}}', "[" * 100_000])
-def test_a_damaged_cache_of_digests_is_made_anew(made: Made, content: str) -> None:
-    caches = sorted(made.output.rglob("digests.json"))
-    assert len(caches) == 4
-    before = {path: path.read_bytes() for path in caches}
-    for path in caches:
-        path.write_text(content)
-    summary = run(made.recipe())
-    assert shards_made(summary) == dict.fromkeys(shards_made(summary), 0)
-    assert {path: path.read_bytes() for path in caches} == before
-
-
-def test_a_ledger_made_again_does_not_find_the_digest_of_the_old_one(made: Made) -> None:
-    # As a run does that is killed after it made a shard anew under an old name with another result.
-    (made.log / "refuse").write_text("v004.mp4")
-    shard, path = next((s, p) for s, p in ledgers(made.output / "features").items() if footer(p)["counts"].get("input.kept") == 4)
-    path.unlink()
-    assert made.killed_at("2#rename features/digests.json")
-    noted_ledgers = json.loads((made.output / "features/digests.json").read_text())["ledgers"].keys()
-    assert noted_ledgers == {p.name for s, p in ledgers(made.output / "features").items() if s != shard}
-    (made.log / "refuse").unlink()
-    summary = run(made.recipe())
-    assert by_name(summary)["features"].failed == {"refused": 1}
-    assert by_name(summary)["train"].samples_in == 5
-    check_fates(made.output)
-
 
 # --- a setting changes
 

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,7 @@ THREE_SHOTS = (Shot(seconds=1.5, px_per_second=40, seed=1), Shot(seconds=1, seed
 """Cuts at 1.5 s and 2.5 s; 4 s in all."""
 
 
+@cache  # many tests and hostile files begin with it
 def three_shots(**settings: int) -> bytes:
     """Three shots with cuts at 1.5 and 2.5 s, and sound."""
     return encode(draw(THREE_SHOTS, **settings), sound_seconds=4)

@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
+from shardprep.driver.model import RunSummary, StepSummary
 from shardprep.driver.run import run
 from shardprep.recipe.model import Recipe
 from tests.driver.outputs import make_sources, strays
@@ -58,3 +59,16 @@ def make_first(folder: Path) -> Made:
     run(made.recipe())
     assert strays(made.output) == []
     return made
+
+
+def by_name(summary: RunSummary) -> dict[str, StepSummary]:
+    return {step.name: step for step in summary.steps}
+
+
+def worked_on(summary: RunSummary) -> dict[str, int]:
+    """Return the samples that each pass worked on."""
+    return {step.name: step.worked_on for step in summary.steps if step.kind in ("source", "pass")}
+
+
+def shards_made(summary: RunSummary) -> dict[str, int]:
+    return {step.name: step.shards_made for step in summary.steps}

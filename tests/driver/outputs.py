@@ -18,6 +18,9 @@ from shardprep.testing.videos import Shot, draw, encode
 
 File = tuple[str, int]
 
+FINAL = (".tar", "index.parquet", "manifest.json")
+"""What two runs must agree on byte for byte; ledgers hold seconds."""
+
 
 def make_sources(folder: Path, numbers: Iterable[int]) -> None:
     """Write a video of a quarter of a second for each number: `v007.mp4`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import save
 
 from shardprep.driver.packing import PackStep
@@ -21,6 +22,9 @@ from shardprep.recipe.model import Recipe
 from shardprep.shards.set import ShardSet
 from shardprep.shards.store import Store
 from shardprep.sources.spec import SourceSpec
+from tests.built_sets import Made
+
+SIZES = [(64, 48), (48, 64)]
 
 
 def packing_of(output: Path | str, sets: Sequence[ShardSet], settings: Pack) -> PackStep:
@@ -92,3 +96,28 @@ def tensor_file(**tensors: Any) -> bytes:
 
 def files(folder: Path) -> Mapping[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def order(output: Path) -> list[str]:
+    return [key for members in tars(output).values() for key in members]
+
+
+def clip(number: int, **record: Any) -> Made:
+    width, height = SIZES[number % 2]
+    columns = {"clip": {"index": number}, "media": {"width": width, "height": height}, **record}
+    return Made(f"clip-{number:02d}", columns, {"mp4": b"video %d" % number})
+
+
+def image(number: int) -> Made:
+    return Made(f"image-{number:02d}", {"media": {"width": 64, "height": 48}}, {"jpg": b"image %d" % number})
+
+
+def features(sample: Made, number: int) -> Made:
+    """A latent of a shape by the video's, a T5 of a length of its own."""
+    latent = np.full((16, 1, 8, 6) if number % 2 else (16, 1, 6, 8), number, np.float32)
+    t5 = np.full((3 + number, 4), number, np.float16)
+    return Made(
+        sample.key,
+        {"t5": {"length": 3 + number}},
+        {"latent.safetensors": tensor_file(latent=latent), "t5.safetensors": tensor_file(t5=t5, odd=t5[:1])},
+    )
