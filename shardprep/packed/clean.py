@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shardprep.errors import ShardError
-from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
+from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, by_packing
 from shardprep.packed.packing import current_packing
 from shardprep.packed.pointer import follow_pointer, read_pointer
 from shardprep.shards.names import LEDGERS, set_name
@@ -20,11 +20,7 @@ def left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
         current = set_name(current_packing(store).store.url)
     except ShardError:
         return []
-    found: dict[str, list[str]] = {}
-    for file in store.walk():
-        packing, _, name = file.name.partition("/")
-        if name and is_packing_name(packing):
-            found.setdefault(packing, []).append(name)
+    found = by_packing(file.name for file in store.walk())
     rows = [f"{current}/{name}" for name in found.pop(current, []) if name.endswith(ROWS_SUFFIX)]
     older = {packing: names for packing, names in found.items() if unfinished or MANIFEST_FILE in names}
     return rows + [f"{packing}/{name}" for packing, names in older.items() for name in sorted(names, key=_turn)]
@@ -33,7 +29,7 @@ def left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
 def remove_left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
     """Remove what `left_behind` finds, and temporaries of dead writers; return the names removed."""
     removed = list(store.clean_temporaries())
-    for packing in _packings(store):
+    for packing in sorted(by_packing(file.name for file in store.walk())):
         for folder in (packing, f"{packing}/{LEDGERS}"):
             removed += [f"{folder}/{name}" for name in store.at(folder).clean_temporaries()]
     kept: set[str] = set()
@@ -65,10 +61,6 @@ def _withdraw(store: Store, packing: str) -> bool:
             folder.create_bytes(MANIFEST_FILE, data)
             return False
     return True
-
-
-def _packings(store: Store) -> list[str]:
-    return sorted({packing for file in store.walk() if "/" in file.name and is_packing_name(packing := file.name.partition("/")[0])})
 
 
 def _turn(name: str) -> tuple[int, str]:

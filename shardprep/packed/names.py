@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 MANIFEST_FILE = "manifest.json"
 """In the folder of the step the pointer to the packing that counts, in the folder of a packing what it holds."""
@@ -25,3 +26,13 @@ def packing_name(fingerprint: str) -> str:
 def is_packing_name(name: str) -> bool:
     """Whether a folder of this name in the folder of the step is a packing."""
     return _PACKING.fullmatch(name) is not None
+
+
+def by_packing(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the files in packings by the packing's name, as they are called in it; files beside the packings are left out."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        packing, _, inner = name.partition("/")
+        if inner and is_packing_name(packing):
+            found.setdefault(packing, []).append(inner)
+    return found

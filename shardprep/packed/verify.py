@@ -12,7 +12,7 @@ from shardprep.core.tensors import read_header
 from shardprep.errors import REPAIR, ShardError, ShardprepError
 from shardprep.packed.index import Contents, index_groups, read_contents, read_failed
 from shardprep.packed.manifest import Manifest, PackedTar, dataset_digest
-from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, is_packing_name, packing_name
+from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, by_packing, is_packing_name, packing_name
 from shardprep.packed.packing import Packing, current_packing, is_own_folder, whole_packing, why_stale
 from shardprep.packed.pointer import has_card, read_pointer
 from shardprep.shards.checksums import sha256_of
@@ -59,9 +59,8 @@ def verify_packed(url: str, storage_options: Mapping[str, object] | None = None)
 
 def _older(store: Store, current: Packing) -> Iterator[Store]:
     """Yield the folders of the other packings that have a manifest."""
-    names = {name.partition("/")[0] for name in (file.name for file in store.walk()) if name.endswith(f"/{MANIFEST_FILE}")}
-    for name in sorted(filter(is_packing_name, names)):
-        if (older := store.at(name)).url != current.store.url:
+    for name, files in sorted(by_packing(file.name for file in store.walk()).items()):
+        if MANIFEST_FILE in files and (older := store.at(name)).url != current.store.url:
             yield older
 
 

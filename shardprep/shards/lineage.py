@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from shardprep.core.fingerprint import input_of, shard_fingerprint
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name
-from shardprep.shards.set import Committed, FoundShard, ShardSet, read_info, relative_url
+from shardprep.shards.set import Committed, FoundShard, ShardSet, no_set, read_info, relative_url
 from shardprep.shards.store import Store
 
 
@@ -73,7 +73,7 @@ def stand(url: str, storage_options: Mapping[str, object] | None = None) -> Stan
     """Return what of the set at a URL counts; ShardError where there is none."""
     standing = _Opening(storage_options).at(Store(url, storage_options).url)
     if standing is None:
-        raise ShardError(f"{url} is no shard set: it has no {SET_FILE}. Name the folder of a step, such as OUT/clips")
+        raise no_set(url)
     return standing
 
 

@@ -123,7 +123,7 @@ class ShardSet:
         """Open the set in a folder; ShardError where there is none."""
         info = read_info(store)
         if info is None:
-            raise ShardError(f"{store.url} is no shard set: it has no {SET_FILE}. Name the folder of a step, such as OUT/clips")
+            raise no_set(store.url)
         return cls(store, info)
 
     def committed(self, name: str) -> Committed:
@@ -259,6 +259,11 @@ class ShardSet:
                 self.store.remove(name)
                 removed.append(name)
         return removed
+
+
+def no_set(url: str) -> ShardError:
+    """Return the error for a URL at which no set lies."""
+    return ShardError(f"{url} is no shard set: it has no {SET_FILE}. Name the folder of a step, such as OUT/clips")
 
 
 def read_info(store: Store) -> SetInfo | None:
