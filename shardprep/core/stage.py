@@ -41,9 +41,8 @@ class SizedProcess:
 class Resources:
     """What one worker of a stage needs."""
 
-    cpus: float = 1
     gpus: float = 0
-    memory_bytes: int = 1 << 30
+    """More than 0: it works on a GPU where there is one. Memory is a setting of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
