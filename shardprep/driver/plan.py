@@ -28,7 +28,7 @@ def plan(recipe: Recipe, *, retry: bool = False, strict: bool = False) -> RunPla
 
     Raises SourceError, RecipeError or ShardError as `run` would before it starts; weights that are not here are named.
     """
-    raw = raw_state(recipe, retry)
+    raw = raw_state(recipe, retry=retry)
     planning = _Planning(recipe, strict)
     planning.source(raw)
     for step in recipe.steps:
@@ -36,7 +36,7 @@ def plan(recipe: Recipe, *, retry: bool = False, strict: bool = False) -> RunPla
         if isinstance(step, Gather) and isinstance(step.does, Pack):
             planning.pack(PackStep(recipe, step.name, step.does, parent), parent, step.does)
             continue
-        state = step_state(recipe, step, parent, retry, weigh=planning.weigher(step))
+        state = step_state(recipe, step, parent, retry=retry, weigh=planning.weigher(step))
         planning.add(state, parent, "select" if isinstance(step, Gather) else "pass")
     weights = tuple(planning.absent.values())
     return RunPlan(recipe=recipe.name, output=recipe.output, steps=tuple(planning.steps), notes=raw.notes, weights=weights)

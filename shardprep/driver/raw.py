@@ -49,7 +49,7 @@ class RawState:
     """What the source's tars hold; `write_raw_info` keeps it for the next run."""
 
 
-def raw_state(recipe: Recipe, retry: bool) -> RawState:
+def raw_state(recipe: Recipe, *, retry: bool) -> RawState:
     """List the source and compare it with `raw/`."""
     output = Store(recipe.output, recipe.settings.storage_options)
     store = output.at(RAW)
@@ -78,7 +78,7 @@ def raw_state(recipe: Recipe, retry: bool) -> RawState:
         made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
-    state.refresh(retry)
+    state.refresh(retry=retry)
     return RawState(
         state, assigned, was.assignment if was and is_read(known) else None, first_new, tuple(notes), changes(entries, known), tar_indexes
     )

@@ -103,7 +103,7 @@ class _Run:
 
     def all_steps(self) -> None:
         """Make the source's set and then the steps, in order."""
-        self._source(raw_state(self.recipe, self.options.retry))
+        self._source(raw_state(self.recipe, retry=self.options.retry))
         if self.options.until == RAW:
             return
         for step in self.recipe.steps:
@@ -217,7 +217,7 @@ class _Run:
         _raise_failures(name, failures)
 
     def _opened(self, step: Pass | Gather, parent: StepState) -> StepState:
-        state = step_state(self.recipe, step, parent, self.options.retry, step.name in self.options.redo)
+        state = step_state(self.recipe, step, parent, retry=self.options.retry, redo=step.name in self.options.redo)
         self._begin(state)
         if not state.is_described:
             write_info(state.set.store, state.info)

@@ -73,7 +73,7 @@ class StepState:
         """The sets that a reader of this one joins, base first."""
         return (self,) if self.info.kind == "base" else (*self.ancestors, self)
 
-    def refresh(self, retry: bool, redo: bool = False) -> None:
+    def refresh(self, *, retry: bool, redo: bool = False) -> None:
         """Find out which shards are there, from the names and sizes in the folder; those with failures are made again
         with `retry`, all of them with `redo`.
         """
@@ -156,6 +156,7 @@ def step_state(
     recipe: Recipe,
     step: Pass | Gather,
     parent: StepState,
+    *,
     retry: bool,
     redo: bool = False,
     weigh: Callable[[str], str] = digest_weights,
@@ -186,7 +187,7 @@ def step_state(
     check_set_kind(store, was, packs=False)
     code = codes_of(step.stages) if isinstance(step, Pass) else {}
     state = StepState(step.name, ShardSet(store, info), was, ancestors, fingerprints, code=code)
-    state.refresh(retry, redo)
+    state.refresh(retry=retry, redo=redo)
     return state
 
 

@@ -28,9 +28,9 @@ from tests.driver.outputs import current_packing, digests, files, strays
 
 def packing(recipe: Recipe) -> PackStep:
     """Return the recipe's pack step as a run would come to it."""
-    state = raw_state(recipe, False).state
+    state = raw_state(recipe, retry=False).state
     for step in recipe.steps[:-1]:
-        state = step_state(recipe, step, state, False)
+        state = step_state(recipe, step, state, retry=False)
     last = recipe.steps[-1]
     assert isinstance(last, Gather)
     assert isinstance(last.does, Pack)

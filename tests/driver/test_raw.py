@@ -27,7 +27,7 @@ from tests.driver.outputs import files, make_sources, strays
 
 def shards(recipe: Recipe) -> dict[str, list[str]]:
     """Return the numbers of the sources of each shard."""
-    return {shard: [entry.path[1:4] for entry in entries] for shard, entries in raw_state(recipe, False).entries.items()}
+    return {shard: [entry.path[1:4] for entry in entries] for shard, entries in raw_state(recipe, retry=False).entries.items()}
 
 
 FIRST = {"000000": ["000", "001", "002", "003"], "000001": ["004", "005", "006", "007"], "000002": ["008", "009"]}
@@ -90,7 +90,7 @@ def test_a_damaged_set_json_is_said_by_readers_and_mended_by_a_run(made: Made) -
 def test_an_assignment_of_an_earlier_listing_is_removed(made: Made) -> None:
     (made.output / RAW / "assignment-000000000000.parquet").write_bytes(b"what a killed run left")
     make_sources(made.videos, [10])
-    raw = raw_state(made.recipe(), False)
+    raw = raw_state(made.recipe(), retry=False)
     write_raw_info(raw)
     names = [path.name for path in (made.output / RAW).glob("assignment-*")]
     assert names == [raw.state.info.assignment]
@@ -126,7 +126,7 @@ def test_a_missing_source_of_a_list_is_the_same_failure_wherever_the_list_lies(t
         recipe = Recipe(
             name="r", source=SourceSpec(list=str(folder / "list.csv"), samples_per_shard=8), output=str(folder / "out"), steps=()
         )
-        prints.append({shard: todo.fingerprint for shard, todo in raw_state(recipe, False).state.todo.items()})
+        prints.append({shard: todo.fingerprint for shard, todo in raw_state(recipe, retry=False).state.todo.items()})
     assert prints[0] == prints[1]
     assert len(prints[0]) == 1
 
