@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,7 +66,7 @@ def run(
     store: StoreOptions = None,
 ) -> None:
     """Make what the recipe says and is not there yet."""
-    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
+    wanted = _Wanted(recipe, source, output, tuple(changes or ()), until, store, _given(workers, memory, max_failed))
     _run(wanted, log, reuse=reuse, retry=False, repair=repair, redo=tuple(redo or ()), debug=wants_debug(context))
 
 
@@ -84,7 +84,7 @@ def retry(
     store: StoreOptions = None,
 ) -> None:
     """Work again on the samples that failed, and make what is not there yet."""
-    wanted = _Wanted(recipe, source, output, (*(changes or ()), *_as_changes(workers, memory, max_failed)), until, store)
+    wanted = _Wanted(recipe, source, output, tuple(changes or ()), until, store, _given(workers, memory, max_failed))
     _run(wanted, log, reuse=True, retry=True, repair=False, debug=wants_debug(context))
 
 
@@ -129,13 +129,21 @@ class _Wanted:
     until: str | None
     store: str | None = None
     """Where the options of the stores are."""
+    run_settings: Mapping[str, str] = field(default_factory=dict)
+    """Options that are settings of the recipe, by the setting's name."""
 
     def load(self) -> Recipe:
         from shardprep.recipe.load import load_recipe
 
         options = read_options(self.store)
         return load_recipe(
-            self.file, overrides=self.changes, source=self.source, output=self.output, until=self.until, storage_options=options
+            self.file,
+            overrides=self.changes,
+            run_settings=self.run_settings,
+            source=self.source,
+            output=self.output,
+            until=self.until,
+            storage_options=options,
         )
 
     def retry_command(self) -> str:
@@ -150,6 +158,8 @@ class _Wanted:
             words += [option, value] if value is not None else []
         for change in self.changes:
             words += ["--set", change]
+        for name, value in self.run_settings.items():
+            words += [f"--{name.replace('_', '-')}", value]
         return shlex.join(words)
 
 
@@ -176,16 +186,10 @@ def wants_debug(context: typer.Context) -> bool:
     return bool(context.meta.get("debug"))
 
 
-def _as_changes(workers: str | None, memory: str | None, max_failed: str | None) -> Iterator[str]:
-    """Yield the options that are settings of the recipe as `--set` texts, so that one place checks them."""
-    if workers is not None:
-        yield f"workers={workers}"
-    if memory is not None:
-        yield f"memory={memory}"
-    if max_failed is not None:
-        number = max_failed.removesuffix("%")
-        is_share = number != max_failed and number.replace(".", "", 1).isdigit()
-        yield f"max_failed={float(number) / 100 if is_share else max_failed}"
+def _given(workers: str | None, memory: str | None, max_failed: str | None) -> dict[str, str]:
+    """Return the options that are settings of the recipe, of those that were given."""
+    options = {"workers": workers, "memory": memory, "max_failed": max_failed}
+    return {name: text for name, text in options.items() if text is not None}
 
 
 def _make_tiny_models(recipe: Recipe, until: str | None, reporter: LineReporter | JsonReporter | BarReporter) -> None:

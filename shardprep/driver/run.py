@@ -289,7 +289,7 @@ class _Run:
         self._done(state.name, kind, state.set, state.seen, state.set.store.url, tally, started, random)
 
     def _budget(self, step: str, url: str, num_samples: int) -> FailureBudget:
-        limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.max_failed
+        limit = self.options.max_failed if self.options.max_failed is not None else self.recipe.settings.failure_limit
         return FailureBudget(step, url, limit, num_samples)
 
     def _count(self, tally: _Tally, step: str, answer: Answer) -> Committed | None:

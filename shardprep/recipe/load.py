@@ -18,7 +18,7 @@ from shardprep.recipe.override import override, replace_source
 from shardprep.recipe.typed import build
 from shardprep.redaction import is_secret_name, remember_secrets
 from shardprep.sources.spec import SourceSpec
-from shardprep.stages.catalogue import find_stage, only_required, stage_names
+from shardprep.stages.catalogue import find_stage, only_required, setting_types, stage_names
 
 GATHERS: Mapping[str, type[Select] | type[Pack]] = {"select": Select, "pack": Pack}
 LATER = ("dedup", "balance")
@@ -32,6 +32,7 @@ def load_recipe(
     file: str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),
+    run_settings: Mapping[str, str] | None = None,
     source: str | None = None,
     output: str | None = None,
     until: str | None = None,
@@ -39,9 +40,10 @@ def load_recipe(
 ) -> Recipe:
     """Return the checked recipe of a YAML file; RecipeError tells all its mistakes with file and line.
 
-    `overrides` are texts such as `steps.clips.detect_scenes.threshold=2.5`. `source` takes the place of the recipe's source:
-    a folder of videos, a list or tars. `storage_options` come beside the recipe's own. With `until` only the steps up to that
-    one need their extras installed.
+    `overrides` are texts such as `steps.clips.detect_scenes.threshold=2.5`. `run_settings` are those of the command line's options
+    `--workers`, `--memory` and `--max-failed`, as texts; they count more, and mistakes in them name the option. `source` takes the
+    place of the recipe's source: a folder of videos, a list or tars. `storage_options` come beside the recipe's own. With `until`
+    only the steps up to that one need their extras installed.
     """
     try:
         text = _read_file(Path(file))
@@ -65,6 +67,10 @@ def load_recipe(
         last = name.rpartition(".")[2]
         remember_secrets(value, is_secret=last == "storage_options" or is_secret_name(last))
         override(document, name, parse_value(value, f"--set {name}"), f"--set {text}")
+    for name, text in (run_settings or {}).items():
+        # What a text setting says stays text: `--memory 2` is no number.
+        place = f"--{name.replace('_', '-')} {text}"
+        override(document, name, text if setting_types(RunSettings)[name] is str else parse_value(text, place), place)
     return _read(document, until)
 
 

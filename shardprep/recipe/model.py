@@ -16,6 +16,7 @@ RAW = "raw"
 """The name of the source's own shard set, which the first step reads."""
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
 _SCALE = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -56,8 +57,8 @@ class RunSettings:
     """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
     memory: str = "2GiB"
     """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB; half of it is for frames."""
-    max_failed: int | float | None = None
-    """Failures at which the run stops: a number (20) or a share of a step's samples (0.01);
+    max_failed: int | float | str | None = None
+    """Failures at which the run stops: a number (20) or a share of a step's samples (0.01 or 1%);
     null: more than 10 that are also more than 5 %."""
     timeout_seconds: float | None = None
     """Time that a stage may take for one sample; null: what each stage says."""
@@ -71,14 +72,24 @@ class RunSettings:
             raise ValueError(f"threads is {self.threads}; expected 1 or more")
         if self.workers != "auto" and self.workers < 1:
             raise ValueError(f"workers is {self.workers}; expected 1 or more, or auto")
-        if self.max_failed is not None and (self.max_failed < 0 or (isinstance(self.max_failed, float) and self.max_failed > 1)):
-            raise ValueError(f"max_failed is {self.max_failed}; expected a number of samples, or a share between 0.0 and 1.0")
+        limit = self.failure_limit
+        if limit is not None and (limit < 0 or (isinstance(limit, float) and not limit <= 1)):
+            raise _no_failure_limit(self.max_failed)
         if self.timeout_seconds is not None and self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; expected more than 0")
         try:
             parse_bytes(self.memory)
         except ValueError as error:
             raise ValueError(f"memory: {error}") from error
+
+    @property
+    def failure_limit(self) -> int | float | None:
+        """`max_failed` as a number of samples, or as a share between 0.0 and 1.0."""
+        if not isinstance(self.max_failed, str):
+            return self.max_failed
+        if not (found := _PERCENT.fullmatch(self.max_failed.strip())):
+            raise _no_failure_limit(self.max_failed)
+        return float(found[1]) / 100
 
     @property
     def memory_bytes(self) -> int:
@@ -119,3 +130,7 @@ def parse_bytes(text: str) -> int:
     if not found:
         raise ValueError(f"{text!r} is no amount of memory; write it as 512MiB or 2GiB")
     return int(float(found[1]) * _SCALE[found[2]])
+
+
+def _no_failure_limit(value: object) -> ValueError:
+    return ValueError(f"max_failed is {value}; expected a number of samples such as 20, or a share such as 0.01 or 1%")

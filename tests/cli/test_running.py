@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from shardprep.cli.commands import app
 from shardprep.cli.plan_table import size_or_unknown, time_words
-from shardprep.cli.running import Log, _as_changes, _Wanted
+from shardprep.cli.running import Log, _Wanted
 
 RECIPE = """
 source: {videos: videos, samples_per_shard: 2}
@@ -154,17 +154,37 @@ def test_the_retry_command_can_be_pasted() -> None:
     assert wanted.retry_command() == ("shardprep retry 'a b.yaml' --input 'in put' --until s --set 'steps.s.drop_where.expression=a > 1'")
 
 
-def test_options_are_settings_of_the_recipe() -> None:
-    assert list(_as_changes("4", "1GiB", "20")) == ["workers=4", "memory=1GiB", "max_failed=20"]
-    assert list(_as_changes(None, None, "5%")) == ["max_failed=0.05"]
-    assert list(_as_changes(None, None, "many%")) == ["max_failed=many%"]
+def test_options_are_settings_of_the_recipe(folder: Path) -> None:
+    asked = _Wanted("r.yaml", None, None, ("workers=2",), None, run_settings={"workers": "4", "memory": "1GiB", "max_failed": "5%"})
+    settings = asked.load().settings
+    assert (settings.workers, settings.memory_bytes, settings.failure_limit) == (4, 1 << 30, 0.05)
+    assert asked.retry_command() == "shardprep retry r.yaml --set workers=2 --workers 4 --memory 1GiB --max-failed 5%"
 
 
-@pytest.mark.parametrize(("option", "value"), [("--workers", "0"), ("--workers", "x"), ("--memory", "2"), ("--max-failed", "x")])
-def test_wrong_options_are_wrong_recipes(folder: Path, option: str, value: str) -> None:
+@pytest.mark.parametrize(("value", "limit"), [("20", 20), ("0.01", 0.01), ("1%", 0.01), ("0.5 %", 0.005), ("null", None)])
+def test_an_option_takes_the_values_that_its_setting_takes(folder: Path, value: str, limit: float | None) -> None:
+    by_option = _Wanted("r.yaml", None, None, (), None, run_settings={"max_failed": value}).load()
+    by_set = _Wanted("r.yaml", None, None, (f"max_failed={value}",), None).load()
+    assert by_option.settings.failure_limit == by_set.settings.failure_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--workers", "0", "workers is 0; expected 1 or more, or auto"),
+        ("--workers", "x", "expected a whole number, or one of auto"),
+        ("--memory", "2", "'2' is no amount of memory; write it as 512MiB or 2GiB"),
+        ("--memory", "2GB", "'2GB' is no amount of memory; write it as 512MiB or 2GiB"),
+        ("--max-failed", "x", "max_failed is x; expected a number of samples such as 20, or a share such as 0.01 or 1%"),
+        ("--max-failed", "200%", "max_failed is 200%; expected a number of samples such as 20, or a share such as 0.01 or 1%"),
+    ],
+)
+def test_a_wrong_option_is_told_by_its_name(folder: Path, option: str, value: str, said: str) -> None:
     result = shardprep("run", "r.yaml", option, value)
     assert result.exit_code == 2
-    assert f"{option.strip('-').replace('-', '_')}" in result.stderr
+    assert result.stderr.startswith(f"error: {option} {value}: ")
+    assert said in result.stderr
+    assert "--set" not in result.stderr
 
 
 def test_sizes_and_times_read_well() -> None:
