@@ -62,4 +62,6 @@ def main(folder: str, batch_size: str = "4") -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or not all(size.isdecimal() and int(size) for size in sys.argv[2:]):
+        raise SystemExit("usage: python examples/read_batch.py OUT/train [BATCH_SIZE]")
     main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
 
 _UNKNOWN = "?"
+_TEXTS = ("step", "kind")
+_COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", "samples", "there", "to come", "worker time")
+_SHORTEST = 8
+"""Characters of a step's name below which it says nothing."""
 
 
 def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
@@ -24,12 +29,8 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
         data = {name: value for name, value in asdict(found).items() if name != "steps"}
         print(json.dumps(data | {"has_work": found.has_work, "steps": [asdict(step) for step in found.steps]}, indent=2))
         return
-    table = Table("step", "kind", box=box.SIMPLE_HEAD, show_edge=False)
-    for column in ("done", "stale", "new", "follow", "samples", "there", "to come", "worker time"):
-        table.add_column(column, justify="right")
-    for step in found.steps:
-        table.add_row(step.name, step.kind, *_numbers(step))
-    make_console().print(table)
+    console = make_console()
+    console.print(table_of(found.steps, console.width))
     for line in (*_whys(found), *found.notes, *_weights(found), *_totals(found)):
         print(line)
     print(f"output: {found.output}\n{verdict}")
@@ -51,6 +52,41 @@ def _numbers(step: StepPlan) -> list[str]:
     there = "" if step.kind == "source" and to_do else size_or_unknown(step.num_bytes)
     come = f"~{size_or_unknown(step.bytes_estimate)}" if step.bytes_estimate else size_or_unknown(step.bytes_estimate)
     return [*shards, samples, there, come if to_do else "", time_words(step.seconds_estimate) if to_do else ""]
+
+
+def table_of(steps: Sequence[StepPlan], width: int) -> Table:
+    """Return a row per step. Where that is wider than `width`, columns that say nothing go first, then the middle of long names."""
+    columns = (
+        dict(zip(_COLUMNS, zip(*((step.name, step.kind, *_numbers(step)) for step in steps), strict=True), strict=True)) if steps else {}
+    )
+    if _width(columns) > width:
+        columns = {name: cells for name, cells in columns.items() if any(cells)}
+    if (over := _width(columns) - width) > 0:
+        columns["step"] = shortened(columns["step"], max(_SHORTEST, max(map(len, columns["step"])) - over))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    for name in columns or _COLUMNS:
+        table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=name == "step")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
+
+
+def shortened(names: Sequence[str], longest: int) -> tuple[str, ...]:
+    """Return the names without their middle, of at most `longest` characters, or of as many as tell them apart."""
+
+    def short(name: str, room: int) -> str:
+        head = room // 2
+        return name if len(name) <= room else f"{name[:head]}…{name[len(name) - (room - 1 - head) :]}"
+
+    room = longest
+    while len({short(name, room) for name in names}) < len(set(names)):
+        room += 1
+    return tuple(short(name, room) for name in names)
+
+
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    """Return the width of the table: a space on both sides of a column, and one between two."""
+    return sum(max(map(len, (name, *cells))) + 3 for name, cells in columns.items()) - 1
 
 
 def size_or_unknown(num_bytes: int | None) -> str:

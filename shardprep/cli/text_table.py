@@ -44,7 +44,11 @@ def lay_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: int,
         numeric = {name for name in shown if all(isinstance(row[name], (int, float, type(None))) for row in rows)}
         lines = [*_table(cells, shown, widths, numeric)]
     rest = len(names) - len(shown)
-    return [*lines, "", f"{len(rows)} rows" + (f", +{rest} columns: choose with --columns NAME,NAME; --stats lists all" if rest else "")]
+    return [
+        *lines,
+        "",
+        f"{len(rows)} rows" + (f", +{rest} columns: choose with --columns NAME,NAME; add --stats to list all" if rest else ""),
+    ]
 
 
 def cell(value: Any, longest: int = _LONGEST_ASKED, digits: int = 6) -> str:

@@ -162,7 +162,7 @@ class RunLease:
         differing = "; ".join(lines[:3])
         raise OutputInUse(
             f"{self._output}: another run works there with other settings ({other or name}). What differs, theirs first: {differing}. "
-            "Wait until it ends, stop it, or give this run another --output"
+            "Wait until it ends, stop it, or let this run write elsewhere: --output, or the recipe's `output`"
         )
 
     def refuse_while_leased(self) -> None:

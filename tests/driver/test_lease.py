@@ -74,7 +74,7 @@ def test_another_setting_is_refused_and_the_other_run_is_named(store: Store) -> 
         mark = own_mark()
         assert f"host {mark.host}, process {mark.pid}, since 2" in str(refused.value)
         assert "scores: score.x changed from 1 to 2" in str(refused.value)
-        assert "another --output" in str(refused.value)
+        assert "write elsewhere: --output, or the recipe's `output`" in str(refused.value)
         assert exit_code(refused.value) == 5
         assert list(leases(store)) == ["000001.json"], "the refused run is not there any more"
     with lease_on(store, OTHER) as third:

@@ -62,3 +62,10 @@ def test_a_folder_that_is_no_packed_set_is_said(root: Path, tmp_path: Path) -> N
     assert done.returncode == 1
     assert "is no packed set. Name the folder of a pack step, such as OUT/train" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-", "0"]])
+def test_wrong_arguments_are_answered_by_the_usage(root: Path, arguments: list[str]) -> None:
+    command = [sys.executable, str(root / "examples/read_batch.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (1, "usage: python examples/read_batch.py OUT/train [BATCH_SIZE]\n")
