@@ -14,6 +14,8 @@ _MAX_DEPTH = 10
 # An hour of fragments of a second has some 30,000. Who hides a claim behind more boxes meets the limit on memory.
 _MAX_BOXES = 1_000_000
 _MAX_HEADER_BYTES = 1 << 26
+# What unpacking costs in time. A file has one compressed header.
+_BOXES_PER_UNPACKING = 200_000
 _CHUNK_BYTES = 1 << 16
 
 # ffmpeg makes 40 bytes of a frame that a count alone stands for. In a whole file a frame has a byte at least; of one cut short, behind a
@@ -173,14 +175,17 @@ class _Walk:
 
     def _compressed(self, start: int, end: int) -> None:
         """A header in zlib (QuickTime File Format, "Compressed movie resources")."""
-        data = self._read(start + 4, min(end - start - 4, _MAX_HEADER_BYTES))
+        if self._depth == _MAX_DEPTH:
+            return
+        self._ledger.boxes = max(0, self._ledger.boxes - _BOXES_PER_UNPACKING)
+        data = self._read(start + 4, max(0, min(end - start - 4, _MAX_HEADER_BYTES)))
         try:
             header = zlib.decompressobj().decompress(data, _MAX_HEADER_BYTES + 1)
         except zlib.error:
             return  # ffmpeg says so
         if len(header) > _MAX_HEADER_BYTES:
             raise FalseCount(f"the compressed header is longer than {_MAX_HEADER_BYTES >> 20} MiB")
-        inner = _Walk(io.BytesIO(header), len(header), self._ledger, self._is_header_enough, self._depth)
+        inner = _Walk(io.BytesIO(header), len(header), self._ledger, self._is_header_enough, self._depth + 1)
         inner.boxes(0, None)
         self._has_fragments |= inner._has_fragments
 

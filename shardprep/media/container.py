@@ -22,6 +22,9 @@ MAX_PIXELS = 16384 * 16384 // 4
 
 _READ_BYTES = 1 << 17
 
+WEBP_TO_GIF = "python -c \"from PIL import Image; Image.open('IN.webp').save('OUT.gif', save_all=True)\""
+"""What to run where an animated WebP is to be used: Pillow reads it."""
+
 # Data opens nothing: ffmpeg takes a text for a list of files to read (ffconcat) or for an address to listen on (SDP).
 _NO_PROTOCOL = "none"
 
@@ -95,7 +98,7 @@ def _refuse_animated_webp(blob: Blob) -> None:
     with blob.open() as file:
         head = file.read(21)
     if head[12:16] == b"VP8X" and head[20] & 0x02:
-        raise DecodeError("animated-webp", "ffmpeg cannot decode an animated WebP; make an mp4 or a GIF of it first")
+        raise DecodeError("animated-webp", f"ffmpeg cannot decode an animated WebP; make a GIF of it first, with Pillow: {WEBP_TO_GIF}")
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

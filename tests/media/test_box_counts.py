@@ -7,9 +7,12 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import suppress
 
 import imageio_ffmpeg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shardprep.core.blob import BytesBlob
 from shardprep.media.box_counts import FalseCount, check_counts
@@ -213,6 +216,23 @@ def test_a_box_as_full_as_it_says_passes_and_one_entry_more_does_not() -> None:
         check_counts(io.BytesIO(exact), len(exact))
         with pytest.raises(FalseCount, match="says 6 entries, the box has room for 5"):
             check_counts(io.BytesIO(more), len(more))
+
+
+def test_compressed_headers_in_each_other_end() -> None:
+    data = b""
+    for _ in range(50):
+        data = box(b"cmvd", bytes(4), zlib.compress(data))
+    data += box(b"cmvd") + box(b"cmvd", bytes(4))
+    check_counts(io.BytesIO(data), len(data))
+
+
+@given(st.sampled_from(sorted(BOMBS)), st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=8), st.integers(0, 10_000))
+def test_whatever_the_bytes_are_it_ends_and_says_nothing_else(name: str, changes: list[tuple[int, int]], end: int) -> None:
+    data = bytearray(BOMBS[name][0][:end] if end < 9000 else BOMBS[name][0][:200_000])
+    for place, value in changes:
+        data[place % max(1, len(data)) : place % max(1, len(data)) + 1] = bytes([value])
+    with suppress(FalseCount):
+        check_counts(io.BytesIO(bytes(data)), len(data))
 
 
 def test_other_files_pass() -> None:

@@ -28,6 +28,7 @@ FILES = {
     "flv1.flv": "-c:v flv -c:a libmp3lame",
     "unfinished.flv": "-c:v libx264 -c:a aac -flvflags no_duration_filesize",
     "h264.ts": "-c:v libx264 -c:a aac",
+    "mpeg2.ts": "-c:v mpeg2video -q:v 2 -bf 2 -c:a mp2",
     "blu-ray.m2ts": "-c:v libx264 -c:a ac3 -mpegts_m2ts_mode 1",
     "mpeg4.avi": "-c:v mpeg4 -c:a libmp3lame",
     "h264.avi": "-c:v libx264 -bf 2 -c:a pcm_s16le",
@@ -110,6 +111,24 @@ def test_what_others_append_is_no_damage(name: str, folder: Path) -> None:
 
 def test_a_recording_that_begins_inside_a_packet_is_whole(folder: Path) -> None:
     assert read_timeline(BytesBlob(made("h264.ts", folder)[188 * 3 + 77 :])).num_frames > 20
+
+
+@pytest.mark.parametrize("name", ["h264.ts", "mpeg2.ts"])
+def test_a_transport_stream_cut_between_packets_fails_at_its_torn_picture(name: str, folder: Path) -> None:
+    data = made(name, folder)
+    num_packets = len(data) // 188
+    for share in (0.3, 0.55, 0.7):
+        # Where the picture before is complete, the next one's first packet says so.
+        cut = next(k for k in range(round(share * num_packets), num_packets) if not is_beginning(data, k) and not is_beginning(data, k - 1))
+        with pytest.raises(DecodeError, match="damaged|Invalid data") as error:
+            decode(data[: cut * 188])
+        assert error.value.reason == "decode-error"
+
+
+def is_beginning(data: bytes, packet: int) -> bool:
+    """Whether a packet of 188 bytes begins a picture or holds none: video is on PID 256."""
+    head = int.from_bytes(data[packet * 188 : packet * 188 + 3])
+    return bool(head & 0x4000) or head & 0x1FFF != 256
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
