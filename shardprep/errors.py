@@ -29,6 +29,10 @@ class SourceError(ShardprepError):
     """A source folder, list or tar cannot be read at all."""
 
 
+class WrongSource(SourceError, RecipeError):
+    """What the recipe says of its source leads to nothing, or to something of another kind; raised before anything runs."""
+
+
 class ShardError(ShardprepError):
     """A tar or a ledger is damaged, hostile or does not belong to its set."""
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from shardprep.core.hints import nearest
-from shardprep.errors import RecipeError, SourceError
+from shardprep.errors import RecipeError, WrongSource
+from shardprep.shards.local import ABSENT
 from shardprep.shards.store import Store
 from shardprep.sources.captions import TEXT_FIELDS
 from shardprep.sources.columns import as_text, caption_and_meta, look_up, shape_problem, typed_columns
@@ -30,12 +31,8 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
     With `start_column`, rows that name one file are the clips of one entry.
     """
     place = absolute(spec.locations[0])
-    if suffix_of(place) not in LIST_SUFFIXES:
-        raise RecipeError(f"source.list {spec.locations[0]!r}: expected a file that ends in {', '.join(LIST_SUFFIXES)}")
     folder, name = split_url(place)
-    rows = read_rows(Store(folder, spec.storage_options).blob(name), suffix_of(place), f"list {place}", _texts(spec))
-    if not rows:
-        raise SourceError(f"list {place} has no rows")
+    rows = _read_list(spec, place)
     _check_columns(spec, rows, name)
     root = absolute(spec.root) if spec.root is not None else folder
     odd = [shape_problem(_metadata(spec, row)) for row in rows]
@@ -63,6 +60,23 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
         return entries
     spans = [span_of(look_up(row, spec.start_column), look_up(row, spec.end_column)) for row in rows]
     return merge_clips(entries, spans, name)
+
+
+def _read_list(spec: SourceSpec, place: str) -> list[Row]:
+    """Return the rows of the list; WrongSource where there is none of this name, or no row in it."""
+    if suffix_of(place) not in LIST_SUFFIXES:
+        raise RecipeError(f"source.list {spec.locations[0]!r}: expected a file that ends in {', '.join(LIST_SUFFIXES)}")
+    folder, name = split_url(place)
+    store = Store(folder, spec.storage_options)
+    # Of a web server only its answer says whether the file or the server is not there.
+    is_absent = scheme_of(place) in WEB and stat_files([place], spec.storage_options)[place].version == ABSENT
+    size = store.size(name)
+    if is_absent or size is None:
+        raise WrongSource(f"source.list {spec.locations[0]!r}: there is no file {public(place)}; check the path, or give --input")
+    rows = read_rows(store.blob(name, 0, size), suffix_of(place), f"list {place}", _texts(spec))
+    if not rows:
+        raise WrongSource(f"list {place} has no rows; check the file")
+    return rows
 
 
 def _texts(spec: SourceSpec) -> frozenset[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from shardprep.core.blob import Blob, read_blob
-from shardprep.errors import SourceError
+from shardprep.errors import SourceError, WrongSource
 from shardprep.sources.captions import decode_text
 from shardprep.sources.columns import MAX_COLUMNS
 
@@ -50,7 +50,7 @@ def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> l
     finally:
         csv.field_size_limit(before)
     if not lines:
-        raise SourceError(f"{what} is empty; its first line names the columns")
+        raise WrongSource(f"{what} is empty; its first line names the columns")
     names = lines[0][1]
     if len(names) > MAX_COLUMNS:
         raise SourceError(f"{what} has {len(names)} columns; a list may have {MAX_COLUMNS}. Leave out those that nobody reads")

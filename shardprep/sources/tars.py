@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from shardprep.core.sample import RECORD_SUFFIX
-from shardprep.errors import SourceError
+from shardprep.core.sample import RECORD_SUFFIX, VIDEO_SUFFIXES
+from shardprep.errors import WrongSource
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import caption_of
@@ -17,7 +17,7 @@ from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, count_suffixes, find
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
-from shardprep.sources.spec import SourceSpec
+from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.tar_index import TEXT_SUFFIX, TarIndexes, TarSample
 
 _TARS_AT_ONCE = 8
@@ -39,11 +39,13 @@ def list_tars(
     """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
     if not found.files:
-        raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): there is no .tar file")
+        there = f"none of the files there is a .tar: {count_suffixes(found.passed_over)}" if found.passed_over else "there is no .tar file"
+        where = f"source.shards {', '.join(spec.locations)!r} (looked in {found.root})"
+        raise WrongSource(f"{where}: {there}; check the path, or give --input")
     if missing := [public(url) for url, file in found.files.items() if file.version in (ABSENT, UNREACHABLE)]:
-        raise SourceError(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
+        raise WrongSource(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
     if other := [public(url) for url in found.files if suffix_of(url) != "tar"]:
-        raise SourceError(f"source {other[0]!r} does not end in .tar; unpack what is compressed: samples are read from where they lie")
+        raise WrongSource(f"source.shards {other[0]!r} does not end in .tar; {_instead(other[0])}")
     if found.passed_over:
         counts = count_suffixes(found.passed_over)
         say(f"source: {len(found.passed_over)} files were left alone, as only .tar is read; unpack what is compressed: {counts}")
@@ -55,11 +57,20 @@ def list_tars(
     if empty := [url for url, own in by_tar.items() if not own]:
         words = f"{len(empty)} of {len(by_tar)} tars hold no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
         if len(empty) == len(by_tar):
-            raise SourceError(f"source {', '.join(spec.locations)!r}: {words}")
+            raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")
     samples = [_Found(tars[url], url, found.files[url], one) for url, own in by_tar.items() for one in own]
     metas = typed_columns([_metadata(spec, one.sample) for one in samples])
     return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
+
+
+def _instead(url: str) -> str:
+    """Say what to do with a file that was given as a tar and is none."""
+    if suffix_of(url) in LIST_SUFFIXES:
+        return f"a list is written as source: {{list: {url!r}}}, or given as --input {url!r}"
+    if suffix_of(url) in VIDEO_SUFFIXES:
+        return f"a video is written as source: {{videos: {url!r}}}, or given as --input {url!r}"
+    return "unpack what is compressed: samples are read from where they lie"
 
 
 def _metadata(spec: SourceSpec, sample: TarSample) -> Mapping[str, Any]:

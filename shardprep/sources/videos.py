@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from shardprep.core.sample import IMAGE_SUFFIXES, RECORD_SUFFIX, VIDEO_SUFFIXES
-from shardprep.errors import ShardError, SourceError
+from shardprep.errors import ShardError, SourceError, WrongSource
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.captions import CAPTION_SUFFIXES, caption_of, read_object
@@ -17,7 +17,7 @@ from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, Files, Found, count_suffixes, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, is_url, public, relative, scheme_of, split_url, suffix_of
-from shardprep.sources.spec import SourceSpec
+from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.tar_index import TarIndexes
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
@@ -29,10 +29,11 @@ def list_videos(
     """Return an entry per video, and per image where these are asked for; SourceError where there is none."""
     found = find(spec.locations, MEDIA_SUFFIXES, exclude, spec.storage_options)
     if found.files and found.files.keys() <= found.named and all(file.version == ABSENT for file in found.files.values()):
-        raise SourceError(f"source {', '.join(spec.locations)!r}: there is no file {printable(public(min(found.files)))}; check the path")
+        missing = printable(public(min(found.files)))
+        raise WrongSource(f"source {', '.join(spec.locations)!r}: there is no file {missing}; check the path, or give --input")
     files = _without_companions(found, spec.images, say)
     if not any(suffix_of(url) in MEDIA_SUFFIXES for url in files):
-        raise SourceError(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {_nothing(found)}")
+        raise WrongSource(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {_nothing(found)}")
     beside = {one for url in found.files for one in _beside(url)}
     if others := found.passed_over.keys() - beside:
         say(f"source: {len(others)} files were left alone, as they are no videos or images of a known kind: {count_suffixes(others)}")
@@ -63,17 +64,24 @@ def _without_companions(found: Found, with_images: bool, say: Callable[[str], No
 def _nothing(found: Found) -> str:
     """Say why no file of a source is a sample."""
     known = f"known suffixes are {', '.join(sorted(MEDIA_SUFFIXES))}"
+    meant = [*sorted(found.named), *sorted(found.passed_over)]
     if not is_url(found.root) and not os.path.isdir(found.root):
-        return "there is no such folder; check the path, or give --input"
-    if tar := next((url for url in found.around if suffix_of(url) == "tar"), None):
-        tars = f"'{printable(tar.rpartition('/')[0])}/*.tar'"
-        return f"it holds tars and no videos; write source: {{shards: {tars}}}, or give --input {tars}"
-    num_images = sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files)
-    if num_images:
+        lists = f"; a list is written as source: {{list: {found.root!r}}}" if suffix_of(found.root) in LIST_SUFFIXES else ""
+        return f"there is no such folder{lists}; check the path, or give --input"
+    if num_images := sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files):
         return f"there are {num_images} images and no videos; write `images: true` below source to make samples of images; {known}"
-    return (
-        f"{f'none of the {len(found.around)} files there is a video or an image' if found.around else 'the folder holds no files'}; {known}"
+    if found.around and not meant:
+        return f"nothing matches; there are {count_suffixes(found.around)}; {known}"
+    if tar := next((url for url in meant if suffix_of(url) == "tar"), None):
+        tars = repr(printable(public(tar if tar in found.named else f"{split_url(tar)[0]}/*.tar")))
+        return f"it holds tars and no videos; write source: {{shards: {tars}}}, or give --input {tars}"
+    if listed := next((url for url in meant if suffix_of(url) in LIST_SUFFIXES), None):
+        shown = repr(printable(public(listed)))
+        return f"there are no videos; a list is written as source: {{list: {shown}}}, or given as --input {shown}; {known}"
+    there = (
+        f"none of the {len(meant)} files there is a video or an image: {count_suffixes(meant)}" if meant else "the folder holds no files"
     )
+    return f"{there}; {known}"
 
 
 def _with_documents(

@@ -126,3 +126,29 @@ def test_a_model_that_cannot_be_loaded_is_said(
     assert words in result.stderr
     assert "r.yaml:5: " in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{list: gone.csv}", "source.list 'gone.csv': there is no file"),
+        ("{list: empty.csv}", "is empty; its first line names the columns"),
+        ("{list: headed.csv}", "has no rows"),
+        ("gone", "there is no such folder; check the path, or give --input"),
+        ("empty", "the folder holds no files"),
+        ("headed.csv", "a list is written as source: {list: "),
+        ("'empty/*.mp4'", "the folder holds no files"),
+        ("'*.mkv'", "nothing matches; there are"),
+        ("{shards: gone}", "there is no .tar file; check the path, or give --input"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_a_source_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, words: str, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "headed.csv").write_text("path\n")
+    (tmp_path / "r.yaml").write_text(f"name: r\nsource: {source}\nsteps:\n  - facts: [probe_media]\n")
+    result = CliRunner().invoke(app, [command, "r.yaml", "--output", "out"])
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
+    assert not list((tmp_path / "out").rglob("*.parquet"))

@@ -17,7 +17,7 @@ import pytest
 from fsspec.registry import _registry
 
 from shardprep.core.blob import read_blob
-from shardprep.errors import RecipeError, SourceError, StoreError, UnknownStore
+from shardprep.errors import RecipeError, SourceError, UnknownStore, WrongSource
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
@@ -199,7 +199,7 @@ def test_damaged_lists_name_the_row(tmp_path: Path, name: str, content: bytes, m
 
 
 def test_a_list_that_is_not_there_or_no_list(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="gone.csv"):
+    with pytest.raises(WrongSource, match="there is no file .*gone.csv; check the path"):
         listed(tmp_path / "gone.csv")
     with pytest.raises(RecipeError, match="csv, tsv, json"):
         listed(tmp_path / "list.xml")

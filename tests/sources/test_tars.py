@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from shardprep.cli.commands import exit_code
 from shardprep.core.blob import read_blob
 from shardprep.core.sample import KEY_PATTERN
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
-from shardprep.errors import RecipeError, SourceError
+from shardprep.errors import RecipeError, SourceError, WrongSource
 from shardprep.recipe.model import Pass, Recipe
 from shardprep.shards.join import open_view
 from shardprep.sources.entry import SourceEntry, open_entry
@@ -246,6 +247,27 @@ def test_settings_of_columns(tmp_path: Path) -> None:
     assert listed(path, group_by="folder")[0].group == "a.tar"
     with pytest.raises(RecipeError, match=r"meta\.caption"):
         listed(path, group_by="captoin")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gone", r"source\.shards '.*/gone' .looked in .*/gone.: there is no \.tar file; check the path, or give --input"),
+        ("gone.tar", r"1 of 1 tars are not there, e\.g\. .*/gone\.tar; check the names in source\.shards"),
+        ("videos", r"none of the files there is a \.tar: 1 \.mp4, such as .*/videos/a\.mp4; check the path"),
+        ("list.csv", r"does not end in \.tar; a list is written as source: {list: '.*/list\.csv'}, or given as --input '.*/list\.csv'"),
+        ("videos/a.mp4", r"a video is written as source: {videos: '.*/videos/a\.mp4'}"),
+        ("empty.tar", r"1 of 1 tars hold no sample, such as .*/empty\.tar; members are called KEY\.SUFFIX"),
+    ],
+)
+def test_a_place_without_tars_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/a.mp4").write_bytes(b"x")
+    (tmp_path / "list.csv").write_text("path\na.mp4\n")
+    write_tar(tmp_path / "empty.tar", {})
+    with pytest.raises(WrongSource, match=words) as caught:
+        listed(tmp_path / name)
+    assert exit_code(caught.value) == 2
 
 
 def test_compressed_tars_are_named(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from shardprep.cli.commands import exit_code
 from shardprep.core.blob import read_blob
 from shardprep.core.sample import IMAGE_SUFFIXES, KEY_PATTERN, VIDEO_SUFFIXES
-from shardprep.errors import RecipeError, SourceError
+from shardprep.errors import RecipeError, SourceError, WrongSource
 from shardprep.shards.store import Store
 from shardprep.sources import videos
 from shardprep.sources.entry import SourceEntry, open_entry
@@ -339,7 +340,7 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
     put(tmp_path, "a.mp4", "notes.txt")
     with pytest.raises(SourceError, match=r"gone\.mp4': there is no file .*gone\.mp4; check the path"):
         list_source(SourceSpec(videos=str(tmp_path / "gone.mp4")))
-    with pytest.raises(SourceError, match=r"none of the 1 files there is a video or an image; known suffixes are avi"):
+    with pytest.raises(SourceError, match=r"none of the 1 files there is a video or an image: 1 \.txt, such as .*; known suffixes are avi"):
         list_source(SourceSpec(videos=str(tmp_path / "notes.txt")))
     both = list_source(SourceSpec(videos=str(tmp_path / "{a.mp4,gone.mp4,notes.txt}")))
     assert [entry.failure.reason if entry.failure else None for entry in both] == [None, "missing-file", "unknown-suffix"]
@@ -351,8 +352,16 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
         ("nowhere", r"nowhere' .looked in .*/nowhere.: there is no such folder; check the path"),
         ("empty", "the folder holds no files"),
         ("tars", r"it holds tars and no videos; write source: {shards: '.*/tars/\*\.tar'}"),
+        ("*.mp4", r"nothing matches; there are 2 \.tar, 1 \.csv, 1 \.txt, such as .*/above/deeper/a\.tar; known suffixes"),
+        (
+            "list.csv",
+            r"a list is written as source: {list: '.*/list\.csv'}, or given as --input '.*/list\.csv'; known",
+        ),
+        ("gone.csv", r"there is no such folder; a list is written as source: {list: '.*/gone\.csv'}; check the path, or give --input"),
+        ("tars/a.tar", r"write source: {shards: '.*/tars/a\.tar'}, or give --input '.*/tars/a\.tar'"),
+        ("tars/*.mov", r"nothing matches; there are 1 \.tar, such as .*/tars/a\.tar; known suffixes"),
         ("above", r"it holds tars and no videos; write source: {shards: '.*/above/deeper/\*\.tar'}"),
-        ("texts", "none of the 1 files there is a video or an image; known suffixes are"),
+        ("texts", r"none of the 1 files there is a video or an image: 1 \.txt, such as .*/a\.txt; known suffixes are"),
     ],
 )
 def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
@@ -360,5 +369,7 @@ def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, wo
         (tmp_path / folder).mkdir(parents=True)
         if file:
             (tmp_path / folder / file).write_bytes(b"x")
-    with pytest.raises(SourceError, match=words):
+    (tmp_path / "list.csv").write_text("path\na.mp4\n")
+    with pytest.raises(WrongSource, match=words) as caught:
         list_source(SourceSpec(videos=str(tmp_path / name)))
+    assert exit_code(caught.value) == 2
