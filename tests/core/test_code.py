@@ -79,6 +79,17 @@ def test_a_change_counts_where_the_stage_can_reach_it(package: Path, path: str, 
     assert (digest_of(package) != before) == is_other
 
 
+@pytest.mark.parametrize("text", ["x = (  # open\n", "if 1:\n        a  # in\n    b\n", "x = ''' never ends\n", "\x00"])
+def test_a_module_that_is_no_python_counts_with_its_bytes(package: Path, text: str) -> None:
+    """One that the stage imports late, for another Python, or that is being written."""
+    (package / "inner.py").write_text("def measure(batch):\n    from .late import x\n    return x\n")
+    (package / "late.py").write_text(text)
+    before = digest_of(package)
+    assert before is not None
+    (package / "late.py").write_text(text + "y = 2\n")
+    assert digest_of(package) != before
+
+
 def test_where_the_package_lies_does_not_count(package: Path, tmp_path: Path) -> None:
     before = digest_of(package)
     (tmp_path / "elsewhere").mkdir()

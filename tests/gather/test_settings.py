@@ -36,6 +36,13 @@ def test_pack(settings: dict[str, Any], words: str) -> None:
         Pack(**settings)
 
 
+def test_one_name_is_a_list_of_one() -> None:
+    """A string is a sequence of its letters, each of which would be a column or a member that is not there."""
+    settings = Pack(bucket_by="media.codec", roles="video")  # type: ignore[arg-type] # what recipes and Python may write
+    assert settings == Pack(bucket_by=("media.codec",), roles=("video",))
+    assert (settings.packs("video"), settings.packs("v")) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("settings", "is_global"),
     [

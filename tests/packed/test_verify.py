@@ -305,6 +305,21 @@ def test_a_run_killed_between_card_and_pointer_leaves_a_card_of_a_whole_packing(
     assert problems(train) == []
 
 
+@pytest.mark.parametrize("counting", [0, 1, 2])
+def test_older_packings_go_whatever_their_names(tmp_path: Path, counting: int) -> None:
+    sets = [write_base(tmp_path / "clips", {"000000": [Made(f"k{n}", {}, {"mp4": b"v%d" % n}) for n in range(3)]})]
+    seeds = {}
+    for seed in range(3):
+        pack(tmp_path, sets, Pack(seed=seed))
+        seeds[packing_folder(tmp_path).name] = seed
+    kept = sorted(seeds)[counting]
+    pack(tmp_path, sets, Pack(seed=seeds[kept]))
+    remove_left_behind(Store(str(tmp_path / "train")))
+    assert packing_folder(tmp_path).name == kept
+    assert {path.parent.name for path in (tmp_path / "train").glob("*/manifest.json")} == {kept}
+    assert problems(tmp_path / "train") == []
+
+
 def named_by_card(train: Path) -> Path:
     """Return the folder whose tars the dataset card names."""
     (pattern,) = re.findall(r'path: "(\w+)/\*\.tar"', (train / "README.md").read_text())

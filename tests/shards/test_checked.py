@@ -75,5 +75,20 @@ def test_a_part_is_read_without_a_check() -> None:
         read_blob(checked)
 
 
+def test_what_is_open_below_is_closed_with_it() -> None:
+    """Else a run of many clips would come to have as many files open."""
+    below = io.BytesIO(DATA)
+
+    class One(BytesBlob):
+        def open(self) -> BinaryIO:
+            return below
+
+    with CheckedBlob(One(DATA), zlib.crc32(DATA), "x").open() as file:
+        file.read(10)
+        assert not below.closed
+    assert below.closed
+    file.close()
+
+
 def test_a_member_of_no_bytes() -> None:
     assert read_blob(CheckedBlob(BytesBlob(b""), 0, "x")) == b""

@@ -88,6 +88,18 @@ def test_rows_and_footer_come_back() -> None:
     assert round_trip(ledger) == ledger
 
 
+def test_rows_are_counted_by_fate_and_by_reason() -> None:
+    counts = ledger_of([{}, {}]).footer.counts
+    assert counts == {
+        "input.kept": 2,
+        "input.dropped": 1,
+        "input.dropped:too-short": 1,
+        "input.failed": 1,
+        "input.failed:decode-error": 1,
+        "output.kept": 2,
+    }
+
+
 def test_a_ledger_without_rows_comes_back() -> None:
     ledger = Ledger((), (), Footer(step="s", shard="000000", fingerprint="f", step_fingerprint="e"))
     assert round_trip(ledger) == ledger

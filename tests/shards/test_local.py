@@ -95,6 +95,21 @@ def test_a_killed_writer_leaves_nothing_that_is_not_cleaned_and_a_living_one_is_
     assert os.listdir(tmp_path) == []
 
 
+def test_a_temporary_that_another_one_removes_at_that_moment_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two commands may clean up at a time."""
+    for name in (".tmp-0123456789abcdef", ".tmp-1123456789abcdef"):
+        (tmp_path / name).touch()
+    listed = os.listdir
+
+    def listed_before_it_went(path: str) -> list[str]:
+        names = listed(path)
+        (tmp_path / ".tmp-0123456789abcdef").unlink()
+        return names
+
+    monkeypatch.setattr(os, "listdir", listed_before_it_went)
+    assert Store(str(tmp_path)).clean_temporaries() == [".tmp-1123456789abcdef"]
+
+
 def test_without_hard_links_create_is_still_exclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "no hard links on this filesystem")

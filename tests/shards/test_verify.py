@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shardprep.errors import ShardError
 from shardprep.shards.counts import count_rows
 from shardprep.shards.join import open_view
 from shardprep.shards.ledger import InputRow, Ledger, OutputRow, encode_ledger, shard_digest
@@ -136,6 +137,18 @@ def test_a_set_that_lists_fewer_shards_than_its_parent_is_found(output: Path) ->
 def test_a_missing_parent_is_found(output: Path) -> None:
     shutil.rmtree(output / "clips")
     assert any("cannot be read without" in what and "clips, which is gone" in what for what in problems(output / "scores"))
+
+
+@pytest.mark.parametrize("parents", [("../clips",), ("../clips", "../scores", "../scores")], ids=["fewer", "more"])
+def test_ledgers_that_were_made_from_fewer_or_more_sets_than_are_named_do_not_count(output: Path, parents: tuple[str, ...]) -> None:
+    below = [ShardSet.open(Store(str(output / name))) for name in ("clips", "scores")]
+    both = write_sidecar(output / "both", {"000000": [Made("a"), Made("b")], "000001": [Made("c")]}, below)
+    assert problems(output / "both") == []
+    write_info(both.store, replace(both.info, parents=parents))
+    words = f"was not made from the {len(parents)} sets that set.json names"
+    assert sum(words in what for what in problems(output / "both")) == 2
+    with pytest.raises(ShardError, match=words):
+        open_view(str(output / "both")).chain("000000")
 
 
 def test_a_parent_that_was_made_anew_is_found(output: Path, tmp_path: Path) -> None:
