@@ -18,7 +18,9 @@ from shardprep.media.container import DecodeError
 from shardprep.media.cut import cut_exact
 from shardprep.media.decode import decode_frames
 from shardprep.media.encode import EncodeSettings
+from shardprep.media.orientation import UPRIGHT
 from shardprep.media.probe import probe
+from shardprep.media.shape import FrameShaper
 from shardprep.media.timeline import read_timeline
 from shardprep.testing import videos
 
@@ -138,6 +140,15 @@ def test_odd_sides_lose_one_pixel_and_scaled_ones_are_even() -> None:
     assert (facts.width, facts.height) == (100, 74)
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "expected"), [(100, 178, (60, 106)), (90, 161, (60, 108)), (161, 90, (108, 60)), (64, 48, (64, 48))]
+)
+def test_a_scaled_picture_has_the_even_size_nearest_to_its_shape(width: int, height: int, expected: tuple[int, int]) -> None:
+    data = videos.encode(videos.draw([videos.Shot(seconds=0.1)], height=height, width=width), codec="mpeg4")
+    facts = probe(cut_one(data, (0, 1), settings=EncodeSettings(short_side_px=60)).blob)
+    assert (facts.width, facts.height) == expected
+
+
 def test_cropping_moves_nothing() -> None:
     data = videos.odd_size()
     wish = FramesWanted(Times((0.0,)))
@@ -181,6 +192,19 @@ def test_colour_tags_are_kept() -> None:
     assert probe(clip.blob).hdr
 
 
+@pytest.mark.parametrize(("primaries", "matrix"), [(9, 9), (1, 1), (2, 1)], ids=["bt2020", "bt709", "unspecified"])
+def test_rgb_takes_the_matrix_of_its_primaries(primaries: int, matrix: int) -> None:
+    """And is tagged so: a player that took the other matrix would show other colours."""
+    frame = av.VideoFrame.from_ndarray(np.full((96, 128, 3), (220, 40, 60), np.uint8), format="rgb24")
+    frame.color_primaries = primaries
+    shaper = FrameShaper(frame, UPRIGHT, Fraction(1), None, "none")
+    shaped = shaper.shape(frame)
+    assert shaper.colorspace == matrix
+    kr, kb = {9: (0.2627, 0.0593), 1: (0.2126, 0.0722)}[matrix]
+    luma = 16 + 219 / 255 * (kr * 220 + (1 - kr - kb) * 40 + kb * 60)
+    assert shaped.to_ndarray()[10, 10] == pytest.approx(luma, abs=1)
+
+
 def test_pixels_that_are_not_square_stay_so() -> None:
     wide = videos.encode(videos.draw([videos.Shot(seconds=0.2)]), options={"x264-params": "sar=2/1"})
     assert probe(cut_one(wide, (0, 1)).blob).aspect == pytest.approx(8 / 3)
@@ -222,6 +246,16 @@ def test_damage_fails_the_clips_that_it_touches() -> None:
     results = cut_exact(blob, [[(0, 1)], [(1, 2)], [(2, 3)], [(3, 4)], [(2.1, 3.5)], [(1.5, 1.9)]], QUICK)
     assert [type(result).__name__ for result in results] == ["Clip", "Clip", "DecodeError", "Clip", "DecodeError", "Clip"]
     assert "h264" in str(results[2])
+
+
+def test_damage_at_the_very_start_fails_the_clips_that_begin_there() -> None:
+    """Also one of a single frame, and no clip behind the next key frame."""
+    moving = videos.draw([videos.Shot(seconds=2, px_per_second=100, seed=1)], height=240, width=320)
+    blob = BytesBlob(videos.damage(videos.encode(moving, key_every=24), 0))
+    results = cut_exact(blob, [[(0, 1 / 24)], [(1, 2)]], QUICK)
+    assert [type(result).__name__ for result in results] == ["DecodeError", "Clip"]
+    alone = cut_exact(blob, [[(0, 1 / 24)]], QUICK)
+    assert [type(result).__name__ for result in alone] == ["DecodeError"]
 
 
 def test_a_pixel_is_too_small() -> None:

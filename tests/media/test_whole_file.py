@@ -109,6 +109,12 @@ def test_what_others_append_is_no_damage(name: str, folder: Path) -> None:
     assert decode(made(name, folder) + b"TAG and more words") > 20
 
 
+@pytest.mark.parametrize("appended", [b"\x1f\x43\xb6\x75" + bytes(30), b"\xec" + bytes(30), bytes(64), b"\x1f\x43\xb6", b"\xec"])
+def test_an_element_without_a_length_ends_the_walk(appended: bytes, folder: Path) -> None:
+    """What lies behind the last element is nobody's: no damage, and nothing to stumble over."""
+    assert missing_end(BytesBlob(made("vp8.webm", folder) + appended), "matroska") is None
+
+
 def test_a_recording_that_begins_inside_a_packet_is_whole(folder: Path) -> None:
     assert read_timeline(BytesBlob(made("h264.ts", folder)[188 * 3 + 77 :])).num_frames > 20
 
