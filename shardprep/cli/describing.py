@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 models = typer.Typer(help="Make the models that recipes name.", no_args_is_help=True)
 
 
-def stages(name: Annotated[str | None, typer.Argument(help="A stage or gather, to see its settings.")] = None) -> None:
+def stages(name: Annotated[str | None, typer.Argument(metavar="NAME", help="A stage or gather, to see its settings.")] = None) -> None:
     """List the stages, or show the settings of one: units, defaults, what it reads and writes."""
     from shardprep.recipe.load import GATHERS
     from shardprep.stages.catalogue import describe_settings, describe_stage, find_stage, find_stages
@@ -46,7 +46,9 @@ def schema() -> None:
 
 
 @models.command("tiny")
-def tiny(folder: Annotated[Path | None, typer.Argument(help="Where to; left out, the cache that `tiny:NAME` names.")] = None) -> None:
+def tiny(
+    folder: Annotated[Path | None, typer.Argument(metavar="FOLDER", help="Where to; left out, the cache that `tiny:NAME` names.")] = None,
+) -> None:
     """Make tiny models with random weights in the ordinary formats: to try recipes out, not for results."""
     from shardprep.cli.tiny import make_tiny
 

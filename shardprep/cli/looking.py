@@ -17,7 +17,7 @@ from shardprep.errors import RecipeError, ShardError
 SetUrl = Annotated[str, typer.Argument(metavar="SET", help="The folder or URL of a shard set, such as OUT/scores.")]
 Where = Annotated[str | None, typer.Option("--where", help="SQL over the columns: scores.flow > 1 AND clip.seconds < 10")]
 Sort = Annotated[str | None, typer.Option("--sort", help="SQL order: scores.flow DESC")]
-Limit = Annotated[int | None, typer.Option("--limit", min=0, help="At most so many rows.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=0, metavar="N", help="At most so many rows.")]
 Out = Annotated[str | None, typer.Option("--out", help="Write to this file or URL; its suffix says the format.")]
 
 
@@ -45,11 +45,16 @@ def table(
     columns: Annotated[str | None, typer.Option("--columns", help="Names or prefixes with commas: key,scores,clip.seconds")] = None,
     limit: Limit = None,
     fate: Annotated[
-        Fate | None, typer.Option("--fate", help="What became of samples instead of their columns: stage, reason, detail.")
+        Fate | None,
+        typer.Option(
+            "--fate", metavar="FATE", help="Samples that were kept, dropped or failed: stage, reason and detail instead of columns."
+        ),
     ] = None,
     stats: Annotated[bool, typer.Option("--stats", help="A row per column: count, nulls, min, quantiles, max.")] = False,
     out: Out = None,
-    form: Annotated[Format | None, typer.Option("--format", help="On standard output text, unless said otherwise.")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", metavar="FORMAT", help="text, csv, json or parquet; else by the suffix of --out, or text.")
+    ] = None,
     store: StoreOptions = None,
 ) -> None:
     """Show the columns of a set's samples: filter, sort, write as CSV, JSON lines or Parquet."""
@@ -74,7 +79,7 @@ def table(
 
 def select(
     url: SetUrl,
-    where: Annotated[str, typer.Argument(help="SQL over the columns: scores.aesthetic >= 5")],
+    where: Annotated[str, typer.Argument(metavar="WHERE", help="SQL over the columns: scores.aesthetic >= 5")],
     sort: Sort = None,
     limit: Limit = None,
     out: Annotated[str | None, typer.Option("--out", help="Write the keys that are kept to this file or URL, one per line.")] = None,

@@ -31,7 +31,7 @@ class Log(StrEnum):
 RecipeFile = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Input = Annotated[str | None, typer.Option("--input", help="Take the place of the recipe's source: a folder of videos, a list or tars.")]
 Output = Annotated[str | None, typer.Option("--output", help="Folder or URL for the shard sets.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: steps.clips.cut_clips.crf=20")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a setting: steps.train.pack.seed=1")]
 Until = Annotated[str | None, typer.Option("--until", metavar="STEP", help="Stop after this step.")]
 Workers = Annotated[str | None, typer.Option("--workers", help="Worker processes, or auto.")]
 Memory = Annotated[str | None, typer.Option("--memory", help="Memory per worker, such as 2GiB.")]
@@ -42,7 +42,9 @@ Repair = Annotated[bool, typer.Option("--repair", help="Read every byte first, a
 LogOption = Annotated[
     Log,
     typer.Option(
-        "--log", help="auto: a bar on a terminal, else a line per shard; summary: only what comes of it; json: an event per line."
+        "--log",
+        metavar="HOW",
+        help="auto: a bar on a terminal, else lines; lines: one per shard; summary: only what comes of it; json: an event per line.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

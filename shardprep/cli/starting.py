@@ -14,7 +14,7 @@ _FIRST = "first-clips"
 
 
 def init(
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Which recipe; `shardprep init list` names them.")] = _FIRST,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which recipe; `shardprep init list` names them.")] = _FIRST,
     force: Annotated[bool, typer.Option("--force", help="Write over a file of that name.")] = False,
 ) -> None:
     """Write a recipe with comments into this folder, to be changed and run."""

@@ -18,7 +18,7 @@ StoreOptions = Annotated[
     str | None,
     typer.Option(
         "--storage-options",
-        metavar="FILE|env:NAME",
+        metavar="FILE",
         help=f"JSON with fsspec's options of the store, such as endpoint_url: a file, or env:NAME. Else {VARIABLE} where it is set.",
     ),
 ]

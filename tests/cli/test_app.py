@@ -80,3 +80,11 @@ def test_help_has_a_short_name(command: list[str]) -> None:
 def test_the_version_is_said() -> None:
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"shardprep {shardprep.__version__}\n")
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS, "shards", "clean"])
+def test_help_is_whole_in_80_columns(name: str) -> None:
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(app, [*name.split(), "--help"])
+    assert result.exit_code == 0
+    assert "…" not in result.output, "a name that is cut cannot be typed"
+    assert max(map(len, result.output.splitlines())) == 80
