@@ -256,7 +256,7 @@ def test_retry_works_on_the_failures_alone(made: Made, tmp_path: Path) -> None:
     noted(made.log)
 
     assert shards_made(run(recipe)) == {"raw": 0, "numbers": 0, "good": 0, "features": 0, "train": 0}, "a run does not retry"
-    assert planned(recipe, retry=True)["features"].reasons == ("2 shards have failures to retry",)
+    assert planned(recipe, retry=True)["features"].reasons == ("2 shards with failures to retry",)
     (made.log / "refuse").write_text("v005.mp4")
     retried = run(recipe, RunOptions(retry=True))
     assert [line[:11] for line in noted(made.log)] == ["costly v004", "costly v005", "costly v009", "open costly"]

@@ -87,6 +87,7 @@ def select(
 ) -> None:
     """Say how many samples an expression would keep, before it goes into a recipe's select."""
     from shardprep.cli import tables
+    from shardprep.core.quantity import counted
     from shardprep.expressions.query import filter as verdicts_of
     from shardprep.expressions.query import run_query
 
@@ -94,7 +95,8 @@ def select(
     rows = tables.samples(url, options)
     verdicts = verdicts_of(rows, where)
     kept = run_query(rows, select=["key"], where=where, order_by=sort, limit=limit).column(0).to_pylist()
-    print(f"{len(verdicts)} samples: {verdicts.count(True)} kept, {verdicts.count(False)} not, {verdicts.count(None)} unknown (null)")
+    fates = f"{verdicts.count(True)} kept, {verdicts.count(False)} not, {verdicts.count(None)} unknown (null)"
+    print(f"{counted(len(verdicts), 'sample')}: {fates}")
     if limit is not None and len(kept) < verdicts.count(True):
         print(f"--limit keeps the first {len(kept)}")
     if out is not None:
@@ -154,7 +156,9 @@ def verify(
     store: StoreOptions = None,
 ) -> None:
     """Check every digest of a set: tars, ledgers, members, and what each was made from."""
+    from shardprep.core.quantity import counted
     from shardprep.driver import verify as verifying
+    from shardprep.driver.left import what_is_left
 
     options = read_options(store)
     if clean:
@@ -163,8 +167,10 @@ def verify(
     for problem in verifying.verify(url, options):
         num_problems += 1
         print(problem)
+    if (left := what_is_left(url, options)).former:
+        print(left.not_checked(() if store is None else ("--storage-options", store)))
     if num_problems:
-        raise ShardError(f"{url}: {num_problems} problems")
+        raise ShardError(f"{url}: {counted(num_problems, 'problem')}")
     print(f"{url}: clean")
 
 
@@ -179,7 +185,7 @@ def clean(
 
 
 def _clean(url: str, options: dict[str, Any], recipe: str | None, *, dry_run: bool) -> None:
-    from shardprep.core.quantity import size_words
+    from shardprep.core.quantity import counted, size_words
     from shardprep.driver import clean as cleaning
     from shardprep.recipe.load import load_recipe
 
@@ -192,7 +198,7 @@ def _clean(url: str, options: dict[str, Any], recipe: str | None, *, dry_run: bo
         print(f"{'would remove' if dry_run else 'removed'} {leftover}")
     for line in done.kept:
         print(f"kept {line}")
-    print(f"{len(done.leftovers)} files, {size_words(done.num_bytes)}")
+    print(f"{counted(len(done.leftovers), 'file')}, {size_words(done.num_bytes)}")
 
 
 def _format_of(out: str | None) -> Format:

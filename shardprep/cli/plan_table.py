@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 
 from shardprep.cli.reporters import make_console
-from shardprep.core.quantity import size_words
+from shardprep.core.quantity import counted, size_words
 
 if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
@@ -98,7 +98,7 @@ def _whys(found: RunPlan) -> list[str]:
     """Return why steps are to be made again and how many samples that touches, and what a person should know of the others."""
     lines = []
     for step in found.steps:
-        touched = f" ({step.stale_samples} samples)" if step.stale_samples else ""
+        touched = f" ({counted(step.stale_samples, 'sample')})" if step.stale_samples else ""
         lines += [f"{step.name}: {reason}{touched}" for reason in step.reasons]
         lines += [f"{step.name}: {note}" for note in step.notes]
     return lines

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rich.console import Console
 
+from shardprep.core.quantity import counted
 from shardprep.shards.counts import num_inputs, num_lost, num_outputs
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ class LineReporter:
 
     def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
         self._num_shards[name], self._num_done[name] = num_shards, 0
-        samples = "" if num_samples is None else f", {num_samples} samples"
-        self._say(f"{name}: {num_shards} shards to make{samples}" if num_shards else f"{name}: nothing to do")
+        samples = "" if num_samples is None else f", {counted(num_samples, 'sample')}"
+        self._say(f"{name}: {counted(num_shards, 'shard')} to make{samples}" if num_shards else f"{name}: nothing to do")
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
         self._num_done[name] = self._num_done.get(name, 0) + 1

@@ -16,6 +16,7 @@ from shardprep.cli.stores import StoreOptions, read_options
 
 if TYPE_CHECKING:
     from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter
+    from shardprep.cli.summary import Asked
     from shardprep.recipe.model import Recipe
 
 
@@ -112,11 +113,14 @@ def plan(
 def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions = None) -> None:
     """Say which shards of an output are done, without a recipe."""
     from shardprep.cli.plan_table import print_plan
+    from shardprep.core.quantity import counted, was
     from shardprep.driver.status import status as read_status
 
     found = read_status(output, read_options(store))
     missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
-    verdict = f"{missing} shards are missing, {stale} were made from something else than what is there; run the recipe again"
+    are = "is" if missing == 1 else "are"
+    made = f"{stale} {was(stale)} made from something else than what is there"
+    verdict = f"{counted(missing, 'shard')} {are} missing, {made}; run the recipe again"
     print_plan(found, as_json, verdict if missing or stale else "complete")
 
 
@@ -148,6 +152,13 @@ class _Wanted:
             storage_options=options,
         )
 
+    def asked(self) -> Asked:
+        """Return what a summary must know to name the next commands."""
+        from shardprep.cli.summary import Asked
+
+        store = () if self.store is None else ("--storage-options", self.store)
+        return Asked(retry_command=self.retry_command(), file=self.file, store=store)
+
     def retry_command(self) -> str:
         """Return the command that works again on what failed."""
         words = ["shardprep", "retry", self.file]
@@ -177,9 +188,9 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, r
         options = RunOptions(until=wanted.until, stop=stop, reuse=reuse, retry=retry, repair=repair, redo=redo, debug=debug)
         summary = run_recipe(recipe, options, reporter)
     if log is Log.json:
-        print_events(summary, wanted.retry_command())
+        print_events(summary, wanted.asked())
     else:
-        print_summary(summary, wanted.retry_command())
+        print_summary(summary, wanted.asked())
     raise_if_all_failed(summary)
 
 

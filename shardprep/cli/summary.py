@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich import box
 from rich.table import Table
 
 from shardprep.cli.reporters import JsonReporter, make_console, step_fields
+from shardprep.core.quantity import counted
 from shardprep.errors import RunFailed
 
 if TYPE_CHECKING:
     from shardprep.driver.model import RunSummary, StepSummary
 
 
-def print_summary(summary: RunSummary, retry_command: str) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """How the command line named the recipe, for commands that go on from here."""
+
+    retry_command: str
+    file: str
+    store: Sequence[str]
+    """The options that say how to reach the output's store."""
+
+    def left_behind(self, summary: RunSummary) -> str | None:
+        """Say what nobody counts on any more, with the command that removes it."""
+        return None if summary.left_behind is None else summary.left_behind.said(self.file, self.store)
+
+
+def print_summary(summary: RunSummary, asked: Asked) -> None:
     """Print a run's summary for people."""
     make_console().print(summary_table(summary))
     if any(step.random_models for step in summary.steps):
@@ -25,22 +41,22 @@ def print_summary(summary: RunSummary, retry_command: str) -> None:
     for line in failure_lines(summary):
         print(line)
     print(f"output: {summary.output}")
-    if summary.left_behind:
-        print(summary.left_behind)
+    if left := asked.left_behind(summary):
+        print(left)
     if summary.failed_total:
-        print(f"{summary.failed_total} failed; work on them again with: {retry_command}")
+        print(f"{summary.failed_total} failed; work on them again with: {asked.retry_command}")
 
 
-def print_events(summary: RunSummary, retry_command: str) -> None:
+def print_events(summary: RunSummary, asked: Asked) -> None:
     """Print a run's summary as the last event of a machine's log."""
     JsonReporter(sys.stdout).event(
         "run-done",
         recipe=summary.recipe,
         output=summary.output,
         failed=summary.failed_total,
-        retry_command=retry_command if summary.failed_total else None,
+        retry_command=asked.retry_command if summary.failed_total else None,
         log=summary.log,
-        left_behind=summary.left_behind,
+        left_behind=asked.left_behind(summary),
         steps=[step_fields(step) for step in summary.steps],
     )
 
@@ -50,7 +66,7 @@ def raise_if_all_failed(summary: RunSummary) -> None:
     step = next((step for step in summary.steps if step.has_only_failures), None)
     if step is not None:
         said = f" The first, {step.first_failure}" if step.first_failure else ""
-        raise RunFailed(f"{step.name}: all {step.samples_in} samples failed.{said}")
+        raise RunFailed(f"{step.name}: all {counted(step.samples_in, 'sample')} failed.{said}")
 
 
 def failure_lines(summary: RunSummary) -> list[str]:
@@ -62,7 +78,7 @@ def failure_lines(summary: RunSummary) -> list[str]:
             lines.append(f"    all of them: shardprep table {shlex.quote(f'{summary.output}/{step.name}')} --fate failed")
     empty = next((step for step in summary.steps if step.kept_nothing), None)
     if empty is not None:
-        lines.append(f"NOTHING WAS KEPT: of {empty.samples_in} samples {empty.name} let none through ({_whereto(empty)})")
+        lines.append(f"NOTHING WAS KEPT: of {counted(empty.samples_in, 'sample')} {empty.name} let none through ({_whereto(empty)})")
     if summary.log:
         lines.append(f"tracebacks: {summary.log}")
     return lines

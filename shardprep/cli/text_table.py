@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from shardprep.core.quantity import counted
+
 _ESSENTIAL = (
     "key", "stage", "reason", "detail", "scores", "clip.seconds", "media.height", "media.width", "media.fps",
     "media.codec", "media.seconds", "caption.text", "source.name", "latent.shape", "t5.num_tokens", "media.num_frames", "members",
@@ -47,7 +49,8 @@ def lay_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: int,
     return [
         *lines,
         "",
-        f"{len(rows)} rows" + (f", +{rest} columns: choose with --columns NAME,NAME; add --stats to list all" if rest else ""),
+        counted(len(rows), "row")
+        + (f", +{counted(rest, 'column')}: choose with --columns NAME,NAME; add --stats to list all" if rest else ""),
     ]
 
 

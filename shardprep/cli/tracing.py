@@ -23,7 +23,7 @@ def trace(output: str, name: str, storage_options: Mapping[str, Any] | None = No
 
 def keys_of_file(output: str, name: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
     """Return the keys of the samples that came from a file: by its name, its path, or the end of its path."""
-    from shardprep.driver.verify import sets_below
+    from shardprep.driver.output import sets_below
     from shardprep.shards.join import open_view
     from shardprep.shards.set import ShardSet
     from shardprep.shards.store import Store
@@ -45,7 +45,7 @@ def keys_of_file(output: str, name: str, storage_options: Mapping[str, Any] | No
 
 
 def _trace(output: str, beginnings: tuple[str, ...], storage_options: Mapping[str, Any] | None) -> Iterator[str]:
-    from shardprep.driver.verify import sets_below
+    from shardprep.driver.output import sets_below
     from shardprep.errors import IncompleteSet
     from shardprep.packed.sets import counting_ledgers
 

@@ -1,4 +1,4 @@
-"""Numbers of bytes in words."""
+"""Quantities in words: bytes with their unit, counts with their noun."""
 
 from __future__ import annotations
 
@@ -11,3 +11,17 @@ def size_words(num_bytes: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """Return `1 shard`, `2 shards`; of `entry` the plural is `entries`, of other irregular nouns it is given."""
+    if number == 1:
+        return f"1 {noun}"
+    if plural is None:
+        plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
+    return f"{number} {plural}"
+
+
+def was(number: int) -> str:
+    """Return the verb that goes with a count: `was` or `were`."""
+    return "was" if number == 1 else "were"

@@ -8,7 +8,7 @@ from typing import Any
 
 from shardprep.driver.assignment import is_assignment
 from shardprep.driver.lease import refuse_while_leased
-from shardprep.driver.verify import sets_below
+from shardprep.driver.output import sets_below
 from shardprep.packed.clean import left_behind, remove_left_behind
 from shardprep.packed.names import CARD_FILE, INDEX_FILE, MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
 from shardprep.recipe.model import RAW
@@ -105,13 +105,10 @@ def _superseded(store: Store, info: SetInfo, storage_options: Mapping[str, Any] 
             yield from (Leftover(store.url, name, sizes.get(name, 0), OLDER) for name in names)
         return
     standing = stand(store.url, storage_options)
-    needed = {name for committed in standing.current.values() for name in (committed.ledger, committed.tar)}
-    known = {*standing.shards, *info.shards}
     for name, size in sorted(store.names().items(), key=lambda item: (item[0].endswith(".tar"), item[0])):
-        shard = shard_of(name)
         if is_assignment(name) and name != info.assignment:
             yield Leftover(store.url, name, size, "an earlier assignment")
-        elif shard is not None and name not in needed and (shard in standing.current or shard not in known):
+        elif standing.supersedes(name):
             yield Leftover(store.url, name, size, "superseded")
 
 
@@ -132,15 +129,3 @@ def _is_ours(name: str, is_packed: bool) -> bool:
 
 def _readers(name: str, infos: Mapping[str, SetInfo | None], steps: Iterable[str]) -> list[str]:
     return [set_name(url) for url, info in infos.items() if info and set_name(url) in steps and f"../{name}" in info.parents]
-
-
-def what_is_left(url: str, former: Sequence[str], storage_options: Mapping[str, Any] | None = None) -> str | None:
-    """Say in a line what lies in an output and is not counted on, and how to remove it; None where nothing does."""
-    cleaning = find_leftovers(url, storage_options)
-    parts = [f"the sets of steps that the recipe no longer has: {', '.join(former)}"] if former else []
-    older = len({leftover.name.partition("/")[0] for leftover in cleaning.leftovers if leftover.why == OLDER and "/" in leftover.name})
-    others = sum(leftover.why != OLDER for leftover in cleaning.leftovers)
-    parts += [f"{older} older packings"] if older else []
-    parts += [f"{others} superseded files"] if others else []
-    option = " --recipe RECIPE" if former else ""
-    return f"left behind: {'; '.join(parts)}. Remove with: shardprep clean {url}{option}" if parts else None

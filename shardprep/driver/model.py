@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from shardprep.driver.failures import Failure
 from shardprep.executors.stop import StopSignal
 from shardprep.models.absent import Absent
+
+if TYPE_CHECKING:
+    from shardprep.driver.left import Left
 
 VIDEO_MS = "video.milliseconds"
 """Beside the counts of a shard: how many milliseconds of video its input samples hold."""
@@ -133,8 +136,8 @@ class RunSummary:
     steps: tuple[StepSummary, ...]
     log: str | None = None
     """The file that holds the tracebacks of what stages raised in this run, where they raised something."""
-    left_behind: str | None = None
-    """What lies in the output and nobody counts on, and how to remove it, in a line."""
+    left_behind: Left | None = None
+    """What lies in the output and nobody counts on; as text a line that says how to remove it. None where nothing does."""
 
     @property
     def failed_total(self) -> int:

@@ -16,6 +16,7 @@ from shardprep.gather.outline import Outline, OutlineTask
 from shardprep.gather.pack import PackTask
 from shardprep.gather.planning import PackPlan, PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
+from shardprep.packed.clean import older_packings
 from shardprep.packed.making import make_manifest
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE, ROWS_SUFFIX, packing_name
 from shardprep.packed.packing import Packing, current_packing, whole_packing
@@ -174,6 +175,10 @@ class PackStep:
     def finished(self) -> Packing:
         """Return the packing that this step has made, or found to be there."""
         return self._finished or whole_packing(self._store)
+
+    def num_older(self) -> int:
+        """Return how many packings lie beside the one that counts."""
+        return len(older_packings(self._step, self.finished()))
 
     def tidy(self) -> None:
         """Remove what only the making of the packing needed, and temporaries of dead writers."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from shardprep.core.quantity import counted, was
 from shardprep.core.stage import stage_name
 from shardprep.driver.estimate import Expected, Rates, outputs, to_make, total
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
@@ -185,9 +186,9 @@ def _strictly_stale(state: StepState) -> list[str]:
     now = library_versions()
     changed: dict[str, int] = {}
     for shard, committed in state.seen.items():
-        was = read_footer(state.set.store.blob(committed.ledger), committed.ledger).versions
-        lines = [f"{name} {was[name]} is now {now[name]}" for name in was if name in now and was[name] != now[name]]
+        then = read_footer(state.set.store.blob(committed.ledger), committed.ledger).versions
+        lines = [f"{name} {then[name]} is now {now[name]}" for name in then if name in now and then[name] != now[name]]
         if lines and shard not in state.todo:
             state.todo[shard] = Todo("", "stale")
             changed[", ".join(lines)] = changed.get(", ".join(lines), 0) + 1
-    return [f"{count} shards were made when {lines}" for lines, count in changed.items()]
+    return [f"{counted(count, 'shard')} {was(count)} made when {lines}" for lines, count in changed.items()]

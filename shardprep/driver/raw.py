@@ -16,6 +16,8 @@ from shardprep.driver.assignment import (
     remove_other_assignments,
     write_assignment,
 )
+from shardprep.driver.lease import LEASES
+from shardprep.driver.run_log import LOGS
 from shardprep.driver.splitting import split_notes
 from shardprep.driver.state import StepState
 from shardprep.recipe.model import RAW, Pass, Recipe
@@ -74,7 +76,8 @@ def raw_state(recipe: Recipe, *, retry: bool) -> RawState:
         parents=(),
         shards=tuple(assigned),
         steps=was.steps if was else (),
-        former=was.former if was else (),
+        # A step that the recipe has again counts as soon as the run begins.
+        former=tuple(name for name in was.former if all(name != step.name for step in recipe.steps)) if was else (),
         made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
     )
     state = StepState(RAW, ShardSet(store, info), was, (), fingerprints)
@@ -96,8 +99,11 @@ def write_raw_info(raw: RawState) -> None:
 
 
 def with_steps(info: SetInfo, recipe: Recipe) -> SetInfo:
-    """Return `raw/set.json` as a run of the recipe leaves it: with its steps, and those of earlier recipes whose sets are still there."""
+    """Return `raw/set.json` as a run of the recipe leaves it: with its steps, and all others whose sets are there.
+
+    Those are steps of earlier recipes, of runs too that did not come to their end.
+    """
     steps = tuple(step.name for step in recipe.steps)
     output = Store(recipe.output, recipe.settings.storage_options)
-    gone = sorted({*info.steps, *info.former} - set(steps))
-    return replace(info, steps=steps, former=tuple(name for name in gone if output.at(name).size(SET_FILE) is not None))
+    others = sorted(set(output.folders()) - {RAW, LEASES, LOGS, *steps})
+    return replace(info, steps=steps, former=tuple(name for name in others if output.at(name).size(SET_FILE) is not None))

@@ -11,11 +11,11 @@ from typing import TypeVar
 from shardprep.core.plan import PlannedPass
 from shardprep.driver.absent_weights import refuse_absent_weights
 from shardprep.driver.claims import claims_of
-from shardprep.driver.clean import what_is_left
 from shardprep.driver.failure_budget import FailureBudget
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import random_models
 from shardprep.driver.lease import RunLease
+from shardprep.driver.left import Left, what_is_left
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state, with_steps, write_raw_info
@@ -100,6 +100,8 @@ class _Run:
     lease: RunLease
     states: dict[str, StepState] = field(default_factory=dict)
     summaries: list[StepSummary] = field(default_factory=list)
+    older_packings: dict[str, int] = field(default_factory=dict)
+    """How many packings lie beside the one that counts, by step."""
 
     def all_steps(self) -> None:
         """Make the source's set and then the steps, in order."""
@@ -125,12 +127,17 @@ class _Run:
             raw.set.info = info
             write_info(raw.set.store, info)
 
-    def left_behind(self) -> str | None:
-        """Say what nobody counts on any more; a run that had nothing to do names only what it knows without looking."""
-        former = self.states[RAW].info.former
-        if self.lease.was_taken or former:
-            return what_is_left(self.recipe.output, former, self.recipe.settings.storage_options)
-        return None
+    def left_behind(self) -> Left | None:
+        """Return what nobody counts on any more.
+
+        A run of the whole recipe that had nothing to do knows it without looking at every set: there are no superseded
+        files, and no set is read with one of a former step.
+        """
+        if self.lease.was_taken or self.options.until is not None:
+            left = what_is_left(self.recipe.output, self.recipe.settings.storage_options)
+        else:
+            left = Left(output=self.recipe.output, former=self.states[RAW].info.former, num_packings=sum(self.older_packings.values()))
+        return left or None
 
     def _source(self, raw: RawState) -> None:
         for note in raw.notes:
@@ -194,6 +201,7 @@ class _Run:
             if not packing.adopt():
                 self._pack_shards(packing, parent, tally)
         made = packing.finished()
+        self.older_packings[name] = packing.num_older()
         self._done(name, "pack", made.ledgers(), made.manifest.committed(), packing.url, tally, started, ())
 
     def _pack_shards(self, packing: PackStep, parent: StepState, tally: _Tally) -> None:

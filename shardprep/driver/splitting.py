@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from shardprep.core.quantity import counted, was
 from shardprep.core.sample import is_label, role_of
 from shardprep.core.stage import Stage, stage_name
 from shardprep.sources.entry import SourceEntry
@@ -18,8 +19,8 @@ def split_notes(stages: Sequence[Stage], entries: Sequence[SourceEntry]) -> Iter
         with_caption = sum(bool(entry.captions or entry.columns.get("caption")) for entry in good)
         if with_caption:
             yield (
-                f"{with_caption} captions of whole videos are copied to all of their clips; a list with start_column and end_column gives "
-                "each clip its own"
+                f"{counted(with_caption, 'caption')} of whole videos {was(with_caption)} copied to all of their clips; "
+                "a list with start_column and end_column gives each clip its own"
             )
     if splits and splits[0].keeps_labels is not None:
         yield from _members(splits[0], good)

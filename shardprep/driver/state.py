@@ -11,6 +11,7 @@ from typing import Literal
 from shardprep.core.code import changed_codes, codes_of
 from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
+from shardprep.core.quantity import counted
 from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
@@ -122,9 +123,9 @@ class StepState:
         if whys["stale"] and not lines:
             lines = self._why_stale()
         if whys["damaged"]:
-            lines.append(f"damaged: {whys['damaged']} shards whose ledger cannot be read, or whose tar is missing or cut short")
+            lines.append(f"damaged: {counted(whys['damaged'], 'shard')}, as the ledger cannot be read, or the tar is missing or cut short")
         if whys["retry"]:
-            lines.append(f"{whys['retry']} shards have failures to retry")
+            lines.append(f"{counted(whys['retry'], 'shard')} with failures to retry")
         return lines
 
     def changed_code(self) -> list[str]:

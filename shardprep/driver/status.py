@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shardprep.driver.clean import what_is_left
+from shardprep.driver.left import what_is_left
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
-from shardprep.driver.verify import sets_below
+from shardprep.driver.output import output_sets
 from shardprep.errors import ShardError
 from shardprep.packed.packing import standing_packing, why_stale
 from shardprep.shards.lineage import Standing, stand
@@ -16,17 +16,18 @@ from shardprep.shards.store import Store
 
 
 def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
-    """Return how far the steps of an output are: shards done, missing and out of date."""
+    """Return how far the steps of an output are: shards done, missing and out of date.
+
+    Sets of steps that the recipe no longer has are named in `notes`, with what else nobody counts on.
+    """
     steps = []
-    former: tuple[str, ...] = ()
-    for found in sets_below(url, storage_options):
+    for found in output_sets(url, storage_options).live:
         store = Store(found, storage_options)
         info = read_info(store)
         assert info is not None, "sets_below returns sets"
-        former += info.former
         steps.append(_packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options)))
-    left = what_is_left(url, former, storage_options)
-    return RunPlan(recipe="", output=url, steps=tuple(steps), notes=(left,) if left else ())
+    left = what_is_left(url, storage_options)
+    return RunPlan(recipe="", output=url, steps=tuple(steps), notes=(str(left),) if left else ())
 
 
 def _shards(standing: Standing) -> StepPlan:

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from shardprep.driver.assignment import damage_of_assignment
-from shardprep.errors import Damaged, ShardError
+from shardprep.driver.output import output_sets, output_that_left
+from shardprep.errors import Damaged
 from shardprep.packed.names import MANIFEST_FILE
 from shardprep.packed.verify import verify_packed
 from shardprep.shards.names import SET_FILE, SOURCE_TARS, parse_ledger_name
-from shardprep.shards.set import read_info, read_info_to_replace
+from shardprep.shards.set import read_info
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
 from shardprep.sources.tar_index import damaged_indexes
 
+_LEFT = "The recipe no longer has this step, and no run makes it whole. Remove it with"
+
 
 def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
-    """Yield what is wrong; nothing where all is well. ShardError where there is nothing of shardprep's."""
-    for found in sets_below(url, storage_options):
+    """Yield what is wrong; nothing where all is well. ShardError where there is nothing of shardprep's.
+
+    Of an output the sets that count are checked, not those that steps left which the recipe no longer has.
+    """
+    output = output_that_left(url, storage_options)
+    for found in output_sets(url, storage_options).live:
         try:
-            yield from _verify(found, storage_options)
+            for problem in _verify(found, storage_options):
+                yield (
+                    problem
+                    if output is None
+                    else replace(problem, remedy=f"{_LEFT}: shardprep clean {shlex.quote(output)} --recipe RECIPE")
+                )
         except Damaged as error:
             yield Problem(found, str(error), "The other sets are checked all the same")
     yield from _without_set_file(Store(url, storage_options))
@@ -48,17 +62,3 @@ def _without_set_file(output: Store) -> Iterator[Problem]:
     sets = {folder for folder, name in files if name == SET_FILE}
     for folder in sorted({folder for folder, name in files if name == MANIFEST_FILE or parse_ledger_name(name)} - sets):
         yield Problem(f"{output.url}/{folder}", f"it holds shards but no {SET_FILE}", "Run the recipe again")
-
-
-def sets_below(url: str, storage_options: Mapping[str, object] | None = None) -> list[str]:
-    """Return the sets at a URL: itself, or the folders directly below an output, in the order of their making where known."""
-    store = Store(url, storage_options)
-    if store.size(SET_FILE) is not None:
-        return [store.url]
-    folders = sorted({file.name.split("/")[0] for file in store.walk() if file.name.count("/") == 1 and file.name.endswith(f"/{SET_FILE}")})
-    if not folders:
-        raise ShardError(f"{url} holds no shard set and is none: there is no {SET_FILE}. Name the output of a run, or one of its steps")
-    # One that is damaged comes first, so that it is said before what builds on it.
-    infos = {name: read_info_to_replace(store.at(name)) for name in folders}
-    depths = {name: len(info.parents) if info else 0 for name, info in infos.items()}
-    return [store.at(name).url for name in sorted(folders, key=lambda name: (depths[name], name))]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from shardprep.errors import ShardError
-from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, by_packing
-from shardprep.packed.packing import current_packing
+from shardprep.packed.names import MANIFEST_FILE, ROWS_SUFFIX, by_packing, packing_name
+from shardprep.packed.packing import Packing, current_packing
 from shardprep.packed.pointer import follow_pointer, read_pointer
-from shardprep.shards.names import LEDGERS, set_name
+from shardprep.shards.names import LEDGERS
 from shardprep.shards.store import Store
 
 
@@ -17,13 +17,18 @@ def left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
     packings that have no manifest stay, as a live run may be writing one.
     """
     try:
-        current = set_name(current_packing(store).store.url)
+        current = packing_name(current_packing(store).manifest.fingerprint)
     except ShardError:
         return []
     found = by_packing(file.name for file in store.walk())
     rows = [f"{current}/{name}" for name in found.pop(current, []) if name.endswith(ROWS_SUFFIX)]
     older = {packing: names for packing, names in found.items() if unfinished or MANIFEST_FILE in names}
     return rows + [f"{packing}/{name}" for packing, names in older.items() for name in sorted(names, key=_turn)]
+
+
+def older_packings(store: Store, current: Packing) -> list[str]:
+    """Return the folders of the packings below a packed set that do not count, finished or not: one listing."""
+    return sorted(by_packing(file.name for file in store.walk()).keys() - {packing_name(current.manifest.fingerprint)})
 
 
 def remove_left_behind(store: Store, *, unfinished: bool = True) -> list[str]:

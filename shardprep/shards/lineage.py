@@ -11,7 +11,7 @@ from functools import cached_property, partial
 
 from shardprep.core.fingerprint import input_of, shard_fingerprint
 from shardprep.errors import IncompleteSet, ShardError
-from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name
+from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name, shard_of
 from shardprep.shards.set import Committed, FoundShard, ShardSet, no_set, read_info, relative_url
 from shardprep.shards.store import Store
 
@@ -56,6 +56,20 @@ class Standing:
     def superfluous(self) -> list[str]:
         """Shards that `set.json` lists and what the set was made from no longer has."""
         return sorted(set(self.set.info.shards) - set(self.shards))
+
+    def supersedes(self, name: str) -> bool:
+        """Whether a file in the set's folder is a ledger or tar that nobody counts on.
+
+        The files of a shard that is missing or out of date are not: the next run copies outcomes from them.
+        """
+        shard = shard_of(name)
+        if shard is None or name in self._needed:
+            return False
+        return shard in self.current or not (shard in self.shards or shard in self.set.info.shards)
+
+    @cached_property
+    def _needed(self) -> frozenset[str | None]:
+        return frozenset(name for committed in self.current.values() for name in (committed.ledger, committed.tar))
 
     def require(self, *, partial: bool = False) -> dict[str, Committed]:
         """Return the shards that count; IncompleteSet where one does not or is not there, unless `partial`."""

@@ -69,6 +69,14 @@ class LocalFolder:
                 found.update((file.name, file.size) for file in _stored(entry.name, entry) if file.version != ABSENT)
         return dict(sorted(found.items()))
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in the folder, sorted."""
+        try:
+            with os.scandir(self.root) as entries:
+                return sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+
     def size(self, name: str) -> int | None:
         """Return the size of a regular file, or None where there is none of this name."""
         try:

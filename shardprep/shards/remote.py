@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -44,14 +44,12 @@ class RemoteFolder:
 
     def names(self) -> dict[str, int]:
         """Return size by name of the files directly in the folder, sorted; empty where there is no such folder."""
-        try:
-            with self._as_it_is():
-                entries = self._fs.ls(self._root, detail=True)
-        except FileNotFoundError as error:
-            if s3_code(error) == "NoSuchBucket":
-                raise
-            return {}
-        return {name: int(entry["size"] or 0) for name, entry in sorted(self._files(entries)) if "/" not in name}
+        return {name: int(entry["size"] or 0) for name, entry in sorted(self._files(self._listing())) if "/" not in name}
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in the folder, sorted."""
+        names = [str(entry["name"]).rstrip("/") for entry in self._listing() if entry.get("type") == "directory"]
+        return sorted(name.removeprefix(f"{self._root}/") for name in names if name.startswith(f"{self._root}/"))
 
     def walk(self) -> Iterator[StoredFile]:
         """Yield the files below the folder, sorted by name."""
@@ -132,6 +130,17 @@ class RemoteFolder:
         # Object stores decide who is first; fsspec's own create looks and then writes, which is safe only one at a time.
         with contextlib.nullcontext() if isinstance(self._fs, AsyncFileSystem) else _ONE_AT_A_TIME:
             return _put_new(lambda: put(*arguments, mode="create"))
+
+    def _listing(self) -> Sequence[Any]:
+        """Return the entries directly in the folder; none where there is no such folder."""
+        try:
+            with self._as_it_is():
+                entries: Sequence[Any] = self._fs.ls(self._root, detail=True)
+        except FileNotFoundError as error:
+            if s3_code(error) == "NoSuchBucket":
+                raise
+            return ()
+        return entries
 
     def _files(self, entries: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         prefix = f"{self._root}/"

@@ -113,6 +113,11 @@ class Store:
         with refusals(f"listing {self.url}"):
             return self._folder.names()
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in the folder: one listing; links to folders are some."""
+        with refusals(f"listing {self.url}"):
+            return self._folder.folders()
+
     def size(self, name: str) -> int | None:
         """Return a file's size in bytes, or None where there is no such file."""
         with refusals(f"looking for {self.url}/{name}"):

@@ -14,9 +14,9 @@ from shardprep.shards.counts import count_rows
 from shardprep.shards.join import View, view_of
 from shardprep.shards.ledger import Ledger, OutputRow, TarRef, comparable, shard_digest
 from shardprep.shards.lineage import Standing, stand
-from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name
+from shardprep.shards.names import DIGESTS_FILE, SET_FILE, SOURCE_TARS, parse_ledger_name, shard_of
 from shardprep.shards.packed_record import unpack_record
-from shardprep.shards.set import Committed, ShardSet, damage_of_digests
+from shardprep.shards.set import Committed, damage_of_digests
 from shardprep.shards.store import Store
 from shardprep.shards.tar import index_tar
 
@@ -47,7 +47,7 @@ def verify_set(url: str, storage_options: Mapping[str, object] | None = None) ->
     yield from _same_shards(url, standing)
     if why := damage_of_digests(shard_set.store):
         yield Problem(f"{url}/{DIGESTS_FILE}", why, _REBUILT)
-    yield from _unlisted(shard_set, standing.current)
+    yield from _unlisted(standing)
     parent = None
     try:
         parent = _parent(standing, storage_options)
@@ -136,13 +136,17 @@ def _cached(where: str, committed: Committed, ledger: Ledger) -> Iterator[Proble
         yield Problem(where, f"{DIGESTS_FILE} says something else of it than its footer", _REBUILT)
 
 
-def _unlisted(shard_set: ShardSet, current: Mapping[str, Committed]) -> Iterator[Problem]:
+def _unlisted(standing: Standing) -> Iterator[Problem]:
+    """The files that no shard of the set needs; those of a shard that is missing or out of date are told with the shard."""
+    shard_set = standing.set
     needed = {SET_FILE, DIGESTS_FILE, shard_set.info.assignment}
-    needed |= {c.ledger for c in current.values()} | {c.tar for c in current.values()}
     is_source = not shard_set.info.parents
     for file in shard_set.store.walk():
-        if file.name not in needed and not (is_source and file.name.startswith(f"{SOURCE_TARS}/")):
-            yield Problem(f"{shard_set.store.url}/{file.name}", "no shard of the set needs this file", "Remove it with shardprep clean")
+        where = f"{shard_set.store.url}/{file.name}"
+        if standing.supersedes(file.name):
+            yield Problem(where, "no shard of the set needs this file", "Remove it with shardprep clean")
+        elif shard_of(file.name) is None and file.name not in needed and not (is_source and file.name.startswith(f"{SOURCE_TARS}/")):
+            yield Problem(where, "no shard of the set needs this file", "Remove it")
 
 
 def _parent(standing: Standing, storage_options: Mapping[str, object] | None) -> View | None:

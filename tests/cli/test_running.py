@@ -78,7 +78,7 @@ def test_a_changed_setting_is_planned_with_its_reason(done: Path) -> None:
 def test_status(done: Path) -> None:
     assert "complete" in shardprep("status", "out").stdout
     next((done / "out" / "small").glob("000001-*.parquet")).unlink()
-    assert "1 shards are missing" in shardprep("status", "out").stdout
+    assert "1 shard is missing" in shardprep("status", "out").stdout
     steps = json.loads(shardprep("status", "out", "--json").stdout)["steps"]
     assert {step["name"]: (step["done"], step["new"]) for step in steps}["small"] == (2, 1)
 
@@ -146,7 +146,7 @@ def test_verify(done: Path) -> None:
     result = shardprep("verify", "out/raw")
     assert result.exit_code == 1
     assert tar.name in result.stdout
-    assert "problems" in result.stderr
+    assert result.stderr.endswith("out/raw: 1 problem\n")
 
 
 def test_the_retry_command_can_be_pasted() -> None:

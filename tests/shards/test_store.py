@@ -173,8 +173,11 @@ def test_names_lists_one_folder_and_walk_the_tree_sorted(store: Store) -> None:
     assert store.names() == {"a-1": 3, "b": 1, "é '#?%.mp4": 11}
     found = list(store.walk())
     assert [(f.name, f.size) for f in found] == [(n, len(n.encode())) for n in sorted(["b", "a/z", "a-1", "a/b/c d ü.mp4", "é '#?%.mp4"])]
+    assert store.folders() == ["a"]
     sub = store.at("a")
     assert sub.names() == {"z": 3}
+    assert sub.folders() == ["b"]
+    assert sub.at("b").folders() == store.at("nowhere").folders() == []
     assert [f.name for f in sub.at("b").walk()] == ["c d ü.mp4"]
     assert store.read("a/z") == sub.read("z") == b"a/z"
 

@@ -101,7 +101,7 @@ def test_the_clips_are_cut_with_their_captions_and_may_overlap(folder: Path) -> 
     }
     assert {fate.reason for fate in fates(folder / "out", "raw").values()} == {None, "bad-times", "missing-file"}
     assert told.messages == [
-        "1 captions of whole videos are copied to all of their clips; a list with start_column and end_column gives each clip its own"
+        "1 caption of whole videos was copied to all of their clips; a list with start_column and end_column gives each clip its own"
     ]
 
 
