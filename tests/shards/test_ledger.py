@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from shardprep.core.blob import BytesBlob, FileBlob
 from shardprep.core.sample import Sample
 from shardprep.errors import ShardError, StoreError
+from shardprep.shards.counts import count_rows
 from shardprep.shards.ledger import (
     Footer,
     InputRef,
@@ -29,7 +30,6 @@ from shardprep.shards.ledger import (
     PlacedTensor,
     TarRef,
     comparable,
-    count_rows,
     encode_ledger,
     read_footer,
     read_ledger,
