@@ -73,7 +73,7 @@ def _fill(groups: Iterable[list[SourceEntry]], most_samples: int, most_bytes: in
         if shard and (len(shard) + len(group) > most_samples or size + group_size > most_bytes):
             yield shard
             shard, size = [], 0
-        shard = [*shard, *group]
+        shard += group
         size += group_size
     if shard:
         yield shard

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import math
+import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardprep.expressions.tables import arrow_table, concat
-from shardprep.sources.columns import look_up, safe_names, typed_columns
+from shardprep.sources.columns import CompactRecord, look_up, safe_names, typed_columns
+from shardprep.sources.listing import list_source
+from shardprep.sources.spec import SourceSpec
 
 
 @pytest.mark.parametrize(
@@ -73,3 +79,29 @@ def test_look_up_goes_into_objects_and_lists() -> None:
     assert look_up(row, "a.c.0.d") == 3
     assert look_up(row, "l.0") == 5
     assert [look_up(row, column) for column in ("l.1", "l.-1", "l.x", "a.x", "a.b.c", "")] == [None] * 6
+
+
+def test_a_source_of_many_rows_is_held_in_little_memory(tmp_path: Path) -> None:
+    count = 3000
+    for number in range(count):
+        (tmp_path / f"v{number:06d}.mp4").touch()
+    rows = "".join(f"v{number:06d}.mp4,a caption of number {number},{number},CC{number % 5}\n" for number in range(count))
+    (tmp_path / "l.csv").write_text("path,text,views,licence\n" + rows)
+    list_source(SourceSpec(list=str(tmp_path / "l.csv")))
+    tracemalloc.start()
+    try:
+        entries = list_source(SourceSpec(list=str(tmp_path / "l.csv")))
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0] / count
+    finally:
+        tracemalloc.stop()
+    assert len(entries) == count
+    assert held < 1000, "bytes for each row; 1,230 where its columns are dicts"
+
+
+def test_a_compact_record_is_the_record() -> None:
+    record = {"caption": {"text": "ü \ud800 x"}, "meta": {"n": [1, 2.5, None, True], "deep": {"a": {}}}}
+    compact = CompactRecord(record)
+    assert compact == record == compact.plain() == dict(compact) == copy.deepcopy(compact).plain()
+    assert {**compact, "x": 1} == {**record, "x": 1}
+    assert (compact.get("spans"), len(compact), "meta" in compact) == (None, 2, True)
