@@ -19,6 +19,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "shardprep"
 HEAVY = ("torch", "ray", "webdataset", "transformers", "diffusers", "open_clip")
+LARGE = ("av", "cv2", "duckdb", "fsspec", "numpy", "pyarrow", "scenedetect")
 ROOMS = sorted(
     path.name
     for path in PACKAGE.iterdir()
@@ -106,34 +107,25 @@ def test_a_new_room_needs_a_floor(little_house: Path) -> None:
 # --- what an import costs
 
 
-def imported_by(code: str) -> tuple[set[str], float]:
-    """Return the top-level modules and the seconds of the best of three runs of `code` in a new interpreter."""
-    program = (
-        "import sys, time, json\nstart = time.perf_counter()\n"
-        f"{code}\n"
-        "took = time.perf_counter() - start\nprint('\\n' + json.dumps([took, sorted({n.partition('.')[0] for n in sys.modules})]))"
-    )
-    runs = []
-    for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    return set(runs[0][1]), min(took for took, _ in runs)
+def imported_by(code: str) -> set[str]:
+    """Return the top-level modules that `code` leaves imported in a new interpreter."""
+    program = f"import json, sys\n{code}\nprint('\\n' + json.dumps(sorted({{n.partition('.')[0] for n in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def test_importing_the_package_is_quick_and_light() -> None:
-    modules, seconds = imported_by("import shardprep")
-    assert not modules & {*HEAVY, "av", "cv2", "duckdb", "pyarrow", "scenedetect"}
-    assert seconds < 0.3
+def test_importing_the_package_imports_nothing_large() -> None:
+    assert not imported_by("import shardprep") & {*HEAVY, *LARGE}
 
 
-def test_help_is_quick_and_light() -> None:
+def test_help_imports_nothing_large() -> None:
     code = (
         "sys.argv = ['shardprep', '--help']\nfrom shardprep.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code"
     )
-    modules, seconds = imported_by(code)
-    assert not modules & {*HEAVY, "av", "cv2"}
-    assert seconds < 0.6
+    modules = imported_by(code)
+    assert "rich" in modules
+    assert not modules & {*HEAVY, *LARGE}
 
 
 def test_stages_are_listed_without_heavy_libraries() -> None:
@@ -141,8 +133,7 @@ def test_stages_are_listed_without_heavy_libraries() -> None:
         "from shardprep.stages.catalogue import describe_stage, find_stage, stage_names\n"
         "assert [describe_stage(find_stage(n)) for n in stage_names()]"
     )
-    modules, _ = imported_by(code)
-    assert not modules & {*HEAVY, "av", "cv2", "scenedetect"}
+    assert not imported_by(code) & {*HEAVY, "av", "cv2", "scenedetect"}
 
 
 # --- sizes and names
