@@ -42,7 +42,10 @@ class Resources:
     """What one worker of a stage needs."""
 
     gpus: float = 0
-    """More than 0: it works on a GPU where there is one. Memory is a setting of the run."""
+    """More than 0: it works on a GPU where there is one."""
+    memory_bytes: int = 1 << 30
+    """Of a stage with a model: host memory that it takes while it works, beside its weights and frames. The worker may take it besides
+    `memory`."""
 
 
 @dataclass(frozen=True, kw_only=True)

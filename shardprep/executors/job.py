@@ -15,7 +15,7 @@ from shardprep.core.address_space import address_space_limit, limit_words
 from shardprep.core.outcome import Failed
 from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
-from shardprep.executors.memory import held_bytes
+from shardprep.runtime.held import base_file, held_bytes, read_base
 from shardprep.runtime.inputs import RemoteFile
 from shardprep.runtime.journal import COMMITTING, Call, Noted, read_journal
 from shardprep.runtime.worker import OPENING
@@ -73,8 +73,7 @@ class Job(Generic[T]):
     is_quiet: bool = False
     """Whether the worker was killed because it did nothing for long, outside of any call."""
     allowed_bytes: int | None = None
-    """What its worker may take beside what it held at the beginning."""
-    held_at_first: int | None = None
+    """What its worker may take beside what it held when its stages were loaded."""
     is_too_large: bool = False
     """Whether the worker was killed because it took more."""
     begun: float = field(default_factory=time.monotonic)
@@ -89,6 +88,11 @@ class Job(Generic[T]):
     def is_fetched(self) -> bool:
         """Whether nothing that it reads is still on its way."""
         return not self.remote or (self.fetched is not None and (self.fetched.done.is_set() or self.fetched.is_late))
+
+    def forget_notes(self) -> None:
+        """Remove what the worker of an attempt noted."""
+        Path(self.journal).unlink(missing_ok=True)
+        base_file(self.journal).unlink(missing_ok=True)
 
     def is_lost(self, open_limit_seconds: float, quiet_limit_seconds: float) -> bool:
         """Whether nothing will come of this attempt: a call takes longer than it may, or the process has left without a word.
@@ -121,10 +125,10 @@ class Job(Generic[T]):
     def _look_at_memory(self, noted: Noted) -> None:
         if noted.pid is None or self.allowed_bytes is None:
             return
-        held = held_bytes(noted.pid)
-        if self.held_at_first is None or any(call.stage.startswith(OPENING) for call in noted.calls):
-            self.held_at_first = held
-        self.is_too_large = held > self.held_at_first + self.allowed_bytes
+        base = read_base(self.journal)
+        # While stages are loaded nothing is limited: what they take then is the base of what follows.
+        is_loading = base is None or any(call.stage.startswith(OPENING) for call in noted.calls)
+        self.is_too_large = not is_loading and held_bytes(noted.pid) > (base or 0) + self.allowed_bytes
 
     def died(self, exit_code: int | None) -> ShardFailure | None:
         """Take from the journal what the worker was at when it died; return the failure where the shard is given up.

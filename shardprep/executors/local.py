@@ -10,7 +10,6 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -163,10 +162,10 @@ class LocalExecutor:
             if job is None:
                 return
             jobs.remove(job)
-            Path(job.journal).unlink(missing_ok=True)
+            job.forget_notes()
             job.hung = job.gone_since = None
             job.is_quiet = job.is_too_large = False
-            job.held_at_first, job.begun = None, time.monotonic()
+            job.begun = time.monotonic()
             running[slot.start(attempt, function, self._prepared(job), job.journal)] = (job, slot)
 
     def _may_start(self, job: Job[T]) -> bool:
@@ -231,7 +230,7 @@ class LocalExecutor:
             raise error
 
     def _let_go(self, job: Job[T]) -> None:
-        Path(job.journal).unlink(missing_ok=True)
+        job.forget_notes()
         if job.fetched is not None:
             self._fetcher.drop(job.fetched)
 

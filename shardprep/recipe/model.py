@@ -56,7 +56,8 @@ class RunSettings:
     workers: int | Literal["auto"] = "auto"
     """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
     memory: str = "2GiB"
-    """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB; half of it is for frames."""
+    """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB; half of it is for frames. Where models
+    work, what their stages declare besides."""
     max_failed: int | float | str | None = None
     """Failures at which the run stops: a number (20) or a share of a step's samples (0.01 or 1%);
     null: more than 10 that are also more than 5 %."""

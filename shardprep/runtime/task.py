@@ -25,9 +25,10 @@ class WorkSettings:
     on_corrupt: Literal["fail", "keep"] = "fail"
     """A video with bad data in the middle fails, or is kept up to its last good frame."""
     memory_bytes: int = 2 << 30
-    """Memory that a worker may take beside its libraries and weights; half of it is for decoded frames.
+    """Memory that a worker may take beside what it held when its stages were loaded; half of it is for decoded frames.
 
-    A worker that takes half a GiB more (16 GiB more where a model works) is ended, and the sample in work fails as `out-of-memory`.
+    A worker that takes more (where a model works: more than that and what its stage declares) is ended, and the sample in work fails as
+    `out-of-memory`.
     """
     decode_ahead: int = 2
     """Samples whose frames are decoded while the models work."""

@@ -19,6 +19,7 @@ from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
 from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError, Unavailable
 from shardprep.runtime.call import RAISED, DeviceLost, said_by
+from shardprep.runtime.held import held_at_rest, note_base
 from shardprep.runtime.journal import Call, Journal
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
@@ -56,6 +57,8 @@ class OpenStages:
 
     identity: str = ""
     processes: list[Process] = field(default_factory=list)
+    base_bytes: int | None = None
+    """What the process held when they were opened, or when it began: not what it keeps of the shards that it made since."""
 
     def get(self, stages: Sequence[Stage], worker: Worker, journal: Journal) -> list[Process]:
         """Return the opened stages, opening them where they are not those of the call before.
@@ -68,7 +71,14 @@ class OpenStages:
             self.close()
             self.processes = [_opened(stage, worker, journal) for stage in stages]
             self.identity = identity
+            self.base_bytes = held_at_rest()
         return self.processes
+
+    def base(self) -> int:
+        """Return what the process holds without its work."""
+        if self.base_bytes is None:
+            self.base_bytes = held_at_rest()
+        return self.base_bytes
 
     def close(self) -> None:
         """Let the stages go."""
@@ -97,6 +107,7 @@ def start_worker(gpu: str | None, threads: int, parent: int, tmp: str) -> None:
 def attempt(function: Callable[[T], R], task: T, journal: str) -> R | WorkerProblem:
     """Return what `function` makes of a task, or what kept it from that; `journal` exists from here on."""
     Journal(journal).close()
+    note_base(journal, _open_stages.base())
     try:
         return function(task)
     except RAISED as error:
@@ -126,6 +137,8 @@ def work_on(task: ShardTask) -> ShardResult:
     finally:
         journal.close()
     _limit_threads(task.settings.threads)
+    if task.journal is not None:
+        note_base(task.journal, _open_stages.base())
     return make_shard(task, {id(stage): process for stage, process in zip(task.stages, processes, strict=True)})
 
 

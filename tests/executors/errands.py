@@ -64,7 +64,21 @@ ERRORS = {
 }
 
 
+_kept: list[bytearray] = []
+
+
+def _hold(errand: Errand) -> None:
+    """Take as many MiB as `extra` says for a while, and keep them where the errand says so."""
+    if errand.how in ("hold", "keep"):
+        # Of ones: a page of zeros that nobody wrote is no memory.
+        held = bytearray(b"\1") * (errand.extra << 20)
+        if errand.how == "keep":
+            _kept.append(held)
+        time.sleep(1.5)
+
+
 def run_errand(errand: Errand) -> Report:
+    _hold(errand)
     if errand.folder:
         (Path(errand.folder) / f"{errand.shard}-{time.monotonic_ns()}").write_text(str(os.getpid()))
     journal = Journal(errand.journal)

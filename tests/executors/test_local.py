@@ -40,7 +40,7 @@ def test_whatever_a_worker_makes_its_memory_is_limited() -> None:
     failure = answers["0"]
     assert isinstance(failure, ShardFailure)
     assert str(failure.error) == (
-        "shard 0 of errand: the worker process took more than the 513 MiB that it may (`memory`), so that it was ended 3 times, "
+        "shard 0 of errand: the worker process took more than the 1 MiB that it may (`memory`), so that it was ended 3 times, "
         "and no sample can be blamed; give it more `memory`, or make its shards smaller"
     )
     assert isinstance(answers["1"], Report)

@@ -1,0 +1,50 @@
+"""The memory that a process holds alone, and what a worker held before it began to work."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+from pathlib import Path
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def held_bytes(pid: int) -> int:
+    """Return the memory that a process holds alone: resident, and of no file; 0 where that cannot be known.
+
+    Not its address space, of which CUDA and Arrow reserve far more than they use.
+    """
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * _PAGE
+
+
+def held_at_rest() -> int:
+    """Return what this process holds after what is held for nothing was given back."""
+    gc.collect()
+    # Of glibc; other libraries keep what they keep.
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+    return held_bytes(os.getpid())
+
+
+def note_base(journal: str, num_bytes: int) -> None:
+    """Note, beside a worker's journal, what it holds before it works."""
+    base_file(journal).write_text(str(num_bytes), encoding="ascii")
+
+
+def read_base(journal: str) -> int | None:
+    """Return what the worker noted; None where it has not yet."""
+    try:
+        return int(base_file(journal).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+
+
+def base_file(journal: str) -> Path:
+    """Return the file beside a journal in which the base is noted."""
+    return Path(f"{journal}.base")
