@@ -218,6 +218,67 @@ def test_a_box_as_full_as_it_says_passes_and_one_entry_more_does_not() -> None:
             check_counts(io.BytesIO(more), len(more))
 
 
+def test_small_sizes_and_long_edits_are_counted_in_their_own_units() -> None:
+    for bits, room in ((4, 16), (8, 8), (16, 4)):
+        exact, more = (mp4(track(tables=numbers(b"stz2", bits, count, 0, 0))) for count in (room, room + 1))
+        check_counts(io.BytesIO(exact), len(exact))
+        with pytest.raises(FalseCount, match=f"the box has room for {room}"):
+            check_counts(io.BytesIO(more), len(more))
+    for count, words in ((3, None), (4, "elst says 4 entries, the box has room for 3")):
+        edits = box(b"elst", b"\1\0\0\0", struct.pack(">I", count), struct.pack(">QqI", 1, 0, 0x10000) * 3)
+        assert told(mp4(track(edits=box(b"edts", edits)))) == words
+
+
+def told(data: bytes) -> str | None:
+    try:
+        check_counts(io.BytesIO(data), len(data))
+    except FalseCount as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("flags", [0x100, 0x104, 0x201, 0x304, 0xF05, 0xF00, 0x801])
+def test_a_run_as_full_as_it_says_passes_and_one_frame_more_does_not(flags: int) -> None:
+    head, each = 4 * (flags & 5).bit_count(), 4 * (flags & 0xF00).bit_count()
+    fields = bytes(head + 7 * each)
+    assert told(without_frames(fragments=fragment(7, flags, fields))) is None
+    assert told(without_frames(fragments=fragment(8, flags, fields))) == "trun says 8 entries, the box has room for 7"
+
+
+def test_edits_are_measured_by_the_clocks_of_the_movie_and_the_track() -> None:
+    # A thousand edits of two of 10,000 frames each, or of all of them; the track's clock, of either version, ticks 30 times as fast.
+    for version, clock in ((0, struct.pack(">III", 0, 0, 30_000)), (1, struct.pack(">QQI", 0, 0, 30_000))):
+        for ticks, is_told in ((2, False), (10_000, True)):
+            sizes = numbers(b"stsz", 0, 10_000, *[8] * 10_000)
+            tables = numbers(b"stts", 1, 10_000, 30) + sizes + numbers(b"stsc", 1, 1, 10_000, 1) + numbers(b"stco", 1, 600)
+            edits = full(b"elst", struct.pack(">I", 1000), struct.pack(">III", ticks, 0, 0x10000) * 1000)
+            changed = track(tables=tables, edits=box(b"edts", edits))
+            own = full(b"mdhd", struct.pack(">IIIIHH", 0, 0, 1000, 1000, 0x55C4, 0))
+            new = box(b"mdhd", bytes([version, 0, 0, 0]), clock, bytes(8 + 4 * version))
+            assert own in changed
+            inner = changed[8:].replace(own, b"") + box(b"mdia", new)
+            assert (told(mp4(box(b"trak", inner))) is not None) == is_told
+
+
+def test_edits_that_show_nothing_repeat_nothing() -> None:
+    sizes = numbers(b"stsz", 0, 2000, *[8] * 2000)
+    tables = numbers(b"stts", 1, 2000, 1) + numbers(b"stsc", 1, 1, 2000, 1) + sizes + numbers(b"stco", 1, 600)
+    empty = full(b"elst", struct.pack(">I", 20_000), struct.pack(">IiI", 2000, -1, 0x10000) * 20_000)
+    assert told(mp4(track(tables=tables, edits=box(b"edts", empty)))) is None
+
+
+def test_every_run_of_chunks_of_sound_counts() -> None:
+    total = 2**32 - 1
+    runs = numbers(b"stsc", 2, 1, 2**31 - 1, 1, 16, 1024, 1)
+    tables = numbers(b"stts", 1, total, 1) + runs + numbers(b"stsz", 1, total) + numbers(b"stco", 30, *[600] * 30)
+    assert told(mp4(track(tables=tables, handler=b"soun"))) == "stsz claims 31,457,295 frames, more than the file has bytes"
+
+
+def test_pictures_that_call_themselves_sound_are_counted_one_by_one() -> None:
+    named_twice = full(b"hdlr", bytes(4), b"soun", bytes(12), b"s\0") + frames_of_one_byte(MANY)
+    assert told(mp4(track(tables=named_twice))) == "stsz claims 85,000,000 frames, more than the file has bytes"
+
+
 def test_compressed_headers_in_each_other_end() -> None:
     data = b""
     for _ in range(50):
