@@ -158,8 +158,9 @@ class CutClips(Stage):
 
     def _outside(self, start: float, end: float, first: float, last: float) -> Failed | None:
         """Return why a clip of a list cannot be cut from a video that is shown from `first` to `last`."""
-        if start < first - self.max_beyond_seconds:
-            words = f"its start {start:g} s lies before"
+        # Many containers begin later than at 0 s (MPEG-TS at 1.4 s), and a list says 0 for "from the beginning".
+        if end <= first:
+            words = f"its end {end:g} s lies before"
         elif start >= last:
             words = f"its start {start:g} s lies beyond"
         elif end > last + self.max_beyond_seconds:

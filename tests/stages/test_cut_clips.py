@@ -104,12 +104,13 @@ def test_how_far_a_given_clip_may_lie_beyond_its_video_is_a_setting() -> None:
     assert [type(outcome) for outcome in pieces] == [Kept], "no piece is made of what lies beyond"
 
 
-def test_a_given_clip_that_begins_before_the_first_frame_fails() -> None:
+def test_a_given_clip_that_ends_before_the_first_frame_fails_and_one_that_begins_before_it_begins_with_it() -> None:
     late = videos.encode(videos.draw(videos.THREE_SHOTS), times=[10 + k / 24 for k in range(96)], container="matroska")
-    columns = {"starts": [0.0, 9.8, 10.5], "ends": [2.0, 11.0, 11.0], "texts": [""] * 3, "rows": ["{}"] * 3}
+    columns = {"starts": [0.0, 0.0, 10.5], "ends": [2.0, 11.0, 11.0], "texts": [""] * 3, "rows": ["{}"] * 3}
     outcomes = [outcome for _, outcome in cut(sample_of(late, "mkv", record={"spans": columns})).children]
     assert [type(outcome) for outcome in outcomes] == [Failed, Kept, Kept]
-    assert outcomes[0].detail.startswith("its start 0 s lies before the video, which is shown from 10 s to 13.999 s")
+    assert outcomes[0].detail.startswith("its end 2 s lies before the video, which is shown from 10 s to 13.999 s")
+    assert outcomes[1].sample.get("clip.starts") == [10.0]
 
 
 def test_without_scenes_the_whole_video_is_one_clip() -> None:
