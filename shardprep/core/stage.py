@@ -43,9 +43,9 @@ class Resources:
 
     gpus: float = 0
     """More than 0: it works on a GPU where there is one."""
-    memory_bytes: int = 1 << 30
+    memory_bytes: int = 4 << 30
     """Of a stage with a model: host memory that it takes while it works, beside its weights and frames. The worker may take it besides
-    `memory`."""
+    `memory`. The default has room for what GPU libraries take at their first call, which shardprep cannot measure beforehand."""
 
 
 @dataclass(frozen=True, kw_only=True)
