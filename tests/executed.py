@@ -13,12 +13,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from coverage import Coverage, CoverageData
+from coverage.exceptions import DataError
 
 FOLDER = "SHARDPREP_EXECUTED"
 """Where the plugin keeps what it saw; without it the plugin does nothing."""
@@ -92,8 +94,9 @@ def gathered(tree: Path, cache: Path) -> dict[str, Any]:
     data = CoverageData(str(cache / "all"), no_disk=True)
     for part in cache.glob("lines*"):
         read = CoverageData(str(part))
-        read.read()
-        data.update(read)
+        with suppress(DataError):  # that of a process which was killed while it wrote
+            read.read()
+            data.update(read)
     lines: dict[str, dict[int, list[str]]] = {}
     for file in data.measured_files():
         of_file = lines.setdefault(str(Path(file).relative_to(tree)), {})
