@@ -77,6 +77,14 @@ def test_a_sample_that_dies_again_by_itself_is_to_blame_and_no_other(job: Job[Er
     assert (job.task.verdicts.keys(), job.task.alone) == ({"a"}, {"b", "c"}), "the batch that died twice is divided"
 
 
+def test_any_number_of_samples_may_be_to_blame(job: Job[Errand]) -> None:
+    """A death that taught something is none of the three after which a shard is given up."""
+    for key in "abcde":
+        assert [dies(job, [key]), dies(job, [key])] == [None, None]
+    assert job.task.verdicts.keys() == set("abcde")
+    assert job.deaths == 0
+
+
 def test_a_batch_of_samples_that_stay_together_is_to_blame_as_a_whole(job: Job[Errand]) -> None:
     """A group is never divided; once each of its samples was to be alone and it died again, all fail."""
     for _ in range(3):
