@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import shutil
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -98,24 +100,38 @@ def test_of_a_compound_statement_the_head_is_asked_and_at_import_the_whole_file(
     assert asked == [None, None, range(4, 7), range(7, 8)]
 
 
-SLOW = "import time\n\nfrom shardprep.core.thing import larger\n\n\ndef test_it():\n    larger(1, 2)\n    time.sleep({})\n"
+class Late(mutants.Tree):
+    """A tree whose tests never end."""
+
+    def failed(self, tests: Sequence[str], seconds: float, *, all_of_them: bool = False) -> list[str]:
+        time.sleep(min(seconds, 0.3))
+        raise TimeoutError(f"no end after {seconds:.0f} s")
+
+
+class Quick(mutants.Tree):
+    """A tree whose tests pass at once."""
+
+    def failed(self, tests: Sequence[str], seconds: float, *, all_of_them: bool = False) -> list[str]:
+        return []
 
 
 @pytest.mark.parametrize(
-    ("slow", "word", "limit"),
-    [(SLOW.format("60 if larger(1, 2) == 2 else 0"), "caught by time", 15), (SLOW.format(60), "undecided", 3)],
+    ("unchanged", "limit", "word"),
+    [(Quick, 60, "caught by time"), (Late, 0.3, "undecided")],
     ids=["only with the change", "on this machine"],
 )
 def test_tests_that_do_not_end_are_a_catch_only_where_they_end_without_the_change(
-    little_tree: Path, slow: str, word: str, limit: float
+    tmp_path: Path, unchanged: type[mutants.Tree], limit: float, word: str
 ) -> None:
-    (little_tree / "tests/core/test_thing.py").write_text(slow)
-    tree, unchanged = mutants.Tree.copied("0"), mutants.Tree.copied("unchanged")
-    product = one_change(little_tree, 7, "ReplaceBinaryOperator_Add_Mul")
-    (tree.folder / product.path).write_text(product.code(tree.text(product.path)))
-    found = mutants.tried_on(["tests/core/test_thing.py::test_it"], tree, unchanged, limit)
+    found = mutants.tried_on(["tests/core/test_thing.py"], Late(tmp_path), unchanged(tmp_path), limit)
     assert found is not None
     assert found.word == word
+
+
+def test_tests_that_do_not_end_are_ended(little_tree: Path) -> None:
+    (little_tree / "tests/core/test_thing.py").write_text("import time\n\n\ndef test_it():\n    time.sleep(600)\n")
+    with pytest.raises(TimeoutError, match="no end after 3 s"):
+        mutants.Tree.copied("0").failed(["tests/core/test_thing.py"], seconds=3)
 
 
 def test_a_test_that_fails_by_itself_has_caught_nothing(little_tree: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from shardprep.errors import Forbidden, StoreError
 from shardprep.shards.store import Store
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.places import is_public, split_url, store_of
+from shardprep.sources.places import is_public, is_url, split_url, store_of
 
 _PER_STORE = 8
 """Files of a store that are asked before it is said to refuse everything."""
@@ -48,6 +48,8 @@ def check_store(entry: SourceEntry, refusal: Forbidden, witnesses: Witnesses, st
     An address that anybody may read has no credentials that could be mended: of several web servers one may refuse all.
     """
     own = {member.url for member in (*entry.members, *entry.captions)}
+    # What was fetched beforehand is read from its copy, which no store refuses.
+    own = {url for url in own if is_url(url)} or own
     if is_public(own, storage_options) and not witnesses.is_only_store:
         return
     store = store_of(min(own))

@@ -22,6 +22,8 @@ def server() -> Iterator[S3Server]:
     with serving() as started:
         for name in NAMES:
             started.put(f"sources/{name}", name.encode())
+            started.put(f"captioned/{name}", name.encode())
+            started.put(f"captioned/{name.replace('mp4', 'txt')}", b"words")
         yield started
 
 
@@ -67,6 +69,20 @@ def test_where_all_objects_are_refused_nothing_is_committed_and_a_rerun_makes_ev
     s3.reset()
     [raw] = run(recipe).steps
     assert (raw.samples_out, raw.failed) == (6, {})
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken"])
+def test_where_captions_are_refused_as_well_no_sample_is_blamed_and_one_alone_is(s3: S3Server, tmp_path: Path, code: str) -> None:
+    """Captions are read before the videos are."""
+    captions = [name.replace("mp4", "txt") for name in NAMES]
+    recipe = recipe_over(s3, tmp_path, videos=f"s3://{BUCKET}/captioned")
+    s3.refuse = refuse_objects(code, *NAMES, *captions)  # type: ignore[assignment]
+    with pytest.raises(StoreError, match=r"s3://bucket refuses every file .* no sample is blamed"):
+        run(recipe)
+    assert not list((tmp_path / "out").rglob("0*.parquet"))
+    s3.refuse = refuse_objects("AccessDenied", captions[2])  # type: ignore[assignment]
+    [raw] = run(recipe).steps
+    assert (raw.samples_out, raw.failed) == (5, {"unreadable": 1})
 
 
 @pytest.mark.parametrize("samples_per_shard", [1, 6])
