@@ -143,3 +143,15 @@ def test_ctrl_c_and_sigterm_on_the_command_line(
     assert words in told
     assert left(tmp_path / "out") == shards
     assert gone_within(1, worker)
+
+
+def test_nobody_looks_at_the_events_but_while_it_is_promised() -> None:
+    """Where nobody does, Ctrl-C must interrupt, as while a source is listed."""
+    stop = StopSignal()
+    assert not stop.is_watched
+    with stop.watched():
+        assert stop.is_watched
+        with stop.watched():
+            pass
+        assert stop.is_watched
+    assert not stop.is_watched

@@ -181,6 +181,13 @@ def test_a_torn_packed_set_is_refused_by_all_in_the_same_words(train: Path, patt
             read(str(train))
 
 
+def test_of_several_files_that_lack_the_first_is_named(train: Path, packing: Path) -> None:
+    for path in (packing / "b000-000000.tar", packing / "b000-000001.tar", *packing.glob("ledgers/b000-000000-*.parquet")):
+        path.unlink()
+    with pytest.raises(IncompleteSet, match="3 of its files are missing or cut short, first b000-000000.tar"):
+        open_set(str(train))
+
+
 def test_the_card_is_the_one_of_the_packing_that_counts(train: Path) -> None:
     (train / "README.md").unlink()
     (what,) = problems(train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -108,6 +109,19 @@ def test_a_temporary_that_another_one_removes_at_that_moment_is_no_error(tmp_pat
 
     monkeypatch.setattr(os, "listdir", listed_before_it_went)
     assert Store(str(tmp_path)).clean_temporaries() == [".tmp-1123456789abcdef"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("a.tar", "a.tar"), (None, r"\(a new file\)")])
+def test_a_write_that_is_refused_names_its_file(tmp_path: Path, name: str | None, words: str) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Store(str(tmp_path)).create(name) as file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        try:
+            with pytest.raises(StoreError, match=rf"writing {tmp_path}/{words}: .*too large"):
+                file.write(bytes(1 << 20))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
 
 
 def test_without_hard_links_create_is_still_exclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

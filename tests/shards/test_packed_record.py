@@ -15,7 +15,7 @@ from shardprep.core.sample import Record
 from shardprep.errors import ShardError
 from shardprep.shards.columns import record_columns
 from shardprep.shards.ledger import comparable
-from shardprep.shards.packed_record import RecordSchema, RecordTypes, one_type, pack_record, unpack_record
+from shardprep.shards.packed_record import SPARSE, RecordSchema, RecordTypes, one_type, pack_record, unpack_record
 
 
 def schema_of(*records: Record) -> RecordSchema:
@@ -43,6 +43,14 @@ def test_columns_that_all_have_are_typed_and_in_their_place() -> None:
         ("a.s", "string"),
         ("l.x", "list<int64>"),
     )
+
+
+@pytest.mark.parametrize("num_columns", [1, 300])
+def test_where_all_have_all_columns_there_is_no_field_for_the_others(num_columns: int) -> None:
+    record = {f"c{number}": number for number in range(num_columns)}
+    assert packed(record, record) == [record, record]
+    lacking = {"c0": 0}
+    assert [SPARSE in one for one in packed(record, lacking)] == [num_columns > 1] * 2
 
 
 def test_whole_numbers_of_a_column_of_fractions_are_written_as_fractions() -> None:
