@@ -89,3 +89,17 @@ def test_project_keeps_nulls_of_structs_and_chunks() -> None:
         {"s": {"y": 4}, "t": {"u": None}},
     ]
     assert project(table.slice(0, 0), [("s", "x")]).num_rows == 0
+
+
+def test_tables_of_other_columns_are_joined_by_their_names() -> None:
+    """Whichever a table lacks, first, last or in between: nothing there is null, and the others keep their place."""
+    tables = [
+        arrow_table([row]) for row in ({"a": 1, "b": 2, "c": 3}, {"b": 4, "c": 5}, {"a": 6, "c": 7}, {"a": 8, "b": 9}, {"d": "x", "b": 1})
+    ]
+    assert concat(tables).to_pylist() == [
+        {"a": 1, "b": 2, "c": 3, "d": None},
+        {"a": None, "b": 4, "c": 5, "d": None},
+        {"a": 6, "b": None, "c": 7, "d": None},
+        {"a": 8, "b": 9, "c": None, "d": None},
+        {"a": None, "b": 1, "c": None, "d": "x"},
+    ]

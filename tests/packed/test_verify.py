@@ -19,6 +19,7 @@ from shardprep.core.blob import read_blob
 from shardprep.driver.status import status
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.gather.settings import Pack
+from shardprep.packed import clean
 from shardprep.packed.clean import remove_left_behind
 from shardprep.packed.manifest import read_manifest
 from shardprep.packed.pointer import point
@@ -213,6 +214,10 @@ def test_a_damaged_older_packing_is_found(train: Path, packing: Path) -> None:
     assert problems(train) == []
     change(packing / "b000-000000.tar", 600)
     assert problems(train)
+    (packing / "b000-000000.tar").unlink()
+    (problem,) = verify_packed(str(train))
+    assert "1 of its files are missing or cut short, first b000-000000.tar" in problem.what
+    assert (problem.where, problem.remedy) == (str(packing), "Remove it with shardprep clean")
 
 
 def edit(values: dict[str, Any], path: str, change: Callable[[Any], Any]) -> None:
@@ -324,6 +329,30 @@ def test_older_packings_go_whatever_their_names(tmp_path: Path, counting: int) -
     remove_left_behind(Store(str(tmp_path / "train")))
     assert packing_folder(tmp_path).name == kept
     assert {path.parent.name for path in (tmp_path / "train").glob("*/manifest.json")} == {kept}
+    assert problems(tmp_path / "train") == []
+
+
+def test_of_two_older_packings_the_one_that_comes_to_count_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another run goes back to it after clean has looked; the other one still goes."""
+    sets = [write_base(tmp_path / "clips", {"000000": [Made(f"k{n}", {}, {"mp4": b"v%d" % n}) for n in range(3)]})]
+    seeds = {}
+    for seed in range(3):
+        pack(tmp_path, sets, Pack(seed=seed))
+        seeds[packing_folder(tmp_path).name] = seed
+    first = min(seeds.keys() - {packing_folder(tmp_path).name})
+    looked = clean.left_behind
+
+    def looked_and_then(*arguments: Any, **options: Any) -> list[str]:
+        found = looked(*arguments, **options)
+        pack(tmp_path, sets, Pack(seed=seeds[first]))
+        return found
+
+    monkeypatch.setattr(clean, "left_behind", looked_and_then)
+    removed = remove_left_behind(Store(str(tmp_path / "train")))
+    assert packing_folder(tmp_path).name == first
+    gone = {name.partition("/")[0] for name in removed}
+    assert first not in gone
+    assert len(gone) == 1
     assert problems(tmp_path / "train") == []
 
 
