@@ -18,6 +18,8 @@ _CREDENTIAL = re.compile(
     re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"https?://[^\s'\"<>]+", re.IGNORECASE)
+_PATH_PARAMETER = re.compile(r"(?:;|%3b)(?P<name>(?:(?!%3[bd])[^;/=])+)(?:=|%3d)(?P<value>(?:(?!%3b)[^;/])*)", re.IGNORECASE)
+"""`;name=value` in the path of an address (RFC 3986, 3.3), as of servlets: `;jsessionid=...`."""
 _SECRET_NAME = re.compile(
     r"key|secret|token|pass(word|wd|phrase)?$|credential|sas|auth|connection_string|cookie|bearer|header", re.IGNORECASE
 )
@@ -39,13 +41,14 @@ _USER = re.compile(r"(https?://)[^/?#@]*@", re.IGNORECASE)
 
 
 def unsigned(address: str) -> str:
-    """Return a web address, or the end of one, without user, password and the parameters that sign it.
+    """Return a web address, or the end of one, without user, password and the parameters that sign it, those in its path as well.
 
     Of a parameter that may be a secret or name the file (`key=…`) the value becomes its digest: the address stays one of its own.
     """
     place, mark, query = _USER.sub(r"\1", address).partition("?")
     if not mark:
         place, mark, query = place.partition("#")
+    place = _PATH_PARAMETER.sub(_path_parameter, place)
     kept = []
     for part in re.split("(?=[&#])", query):
         separator = part[:1] if part[:1] in ("&", "#") else ""
@@ -54,6 +57,14 @@ def unsigned(address: str) -> str:
             kept.append(f"{separator}{name}{equals}{_shown(unquote_plus(name), value)}")
     text = "".join(kept).lstrip("&")
     return f"{place}{'' if text.startswith('#') else mark}{text}" if text else place
+
+
+def _path_parameter(match: re.Match[str]) -> str:
+    """Return a parameter in a path as it may be seen."""
+    name, value = unquote(match["name"]), match["value"]
+    if _CREDENTIAL.fullmatch(name):
+        return ""
+    return match[0].removesuffix(value) + _shown(name, value) if value else match[0]
 
 
 def _shown(name: str, value: str) -> str:

@@ -28,6 +28,11 @@ SIGNED = {
     "https://host/get?file=https://h/a.mp4?token=5ec&id=1": "https://host/get?file=https://h/a.mp4&id=1",
     "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4%3Ftoken%3D5ec&id=1": "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1",
     "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1": "https://host/get?file=https%3A%2F%2Fh%2Fa.mp4&id=1",
+    "https://host/v/a.mp4;jsessionid=5ec5EC.node1?id=7": "https://host/v/a.mp4?id=7",
+    "https://host/v;JSESSIONID=5ec/a.mp4;part=2;token=5ec#t=10": "https://host/v/a.mp4;part=2#t=10",
+    "https://host/v/a.mp4%3Bjsessionid%3D5ec?id=7": "https://host/v/a.mp4?id=7",
+    "https://host/v;shareKey=5ec/a.mp4": f"https://host/v;shareKey={HIDDEN}/a.mp4",
+    "https://host/v/key=5/a;b=c.mp4;d": "https://host/v/key=5/a;b=c.mp4;d",
     "http://host/a.mp4?": "http://host/a.mp4",
     "http://host/a.mp4": "http://host/a.mp4",
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shardprep.errors import RecipeError
+from shardprep.models.folder import safetensors_header
 from shardprep.models.weights import fetch, local_path
 
 if TYPE_CHECKING:
@@ -54,14 +55,21 @@ def pool(per_frame_n: torch.Tensor) -> float:
 
 def make_head(weights: Mapping[str, torch.Tensor]) -> AestheticHead:
     """Return the head of a state dict; RecipeError where its keys or shapes are not those of the published one."""
+    _check_layers("aesthetic weights", {name: tuple(tensor.shape) for name, tensor in weights.items()})
+    return AestheticHead({name: tensor.float() for name, tensor in weights.items()})
+
+
+def _check_layers(what: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
     wanted = {f"layers.{layer}.{part}" for layer in LAYERS for part in ("weight", "bias")}
-    if set(weights) != wanted:
-        raise RecipeError(f"aesthetic weights: keys {', '.join(sorted(weights)[:12])}; expected {', '.join(sorted(wanted))}")
-    sizes = [tuple(weights[f"layers.{layer}.weight"].shape) for layer in LAYERS]
+    if set(shapes) != wanted:
+        raise RecipeError(f"{what}: keys {', '.join(sorted(shapes)[:12])}; expected {', '.join(sorted(wanted))}")
+    sizes = [shapes[f"layers.{layer}.weight"] for layer in LAYERS]
     chained = all(len(size) == 2 for size in sizes) and all(out == into for (out, _), (_, into) in pairwise(sizes))
     if not chained or sizes[-1][0] != 1:
-        raise RecipeError(f"aesthetic weights: layers of shapes {sizes}; expected five linear layers that end in one value")
-    return AestheticHead({name: tensor.float() for name, tensor in weights.items()})
+        raise RecipeError(f"{what}: layers of shapes {sizes}; expected five linear layers that end in one value")
+    biases = [shapes[f"layers.{layer}.bias"] for layer in LAYERS]
+    if biases != [(out,) for out, _ in sizes]:
+        raise RecipeError(f"{what}: biases of shapes {biases}; expected one value for each output of {sizes}")
 
 
 def load_aesthetic(name: str) -> AestheticHead:
@@ -80,13 +88,15 @@ def load_aesthetic(name: str) -> AestheticHead:
 
 
 def check_local(name: str) -> None:
-    """Raise RecipeError where a local file or folder cannot be the head. Nothing is loaded."""
+    """Raise RecipeError where a local file or folder cannot be the head. Nothing is loaded: torch's own formats are not looked into."""
     if (path := local_path(name)) is not None:
         file = _weights_file(name, path)
         if file.suffix not in _SUFFIXES:
             raise RecipeError(f"aesthetic weights {name!r}: expected a file that ends in {', '.join(_SUFFIXES)}")
         if not file.stat().st_size:
             raise RecipeError(f"aesthetic weights {name!r}: {file.name} is empty; download it again")
+        if file.suffix == ".safetensors":
+            _check_layers(f"aesthetic weights {name!r}", {tensor: info.shape for tensor, info in safetensors_header(name, file).items()})
 
 
 def _weights_file(name: str, path: Path) -> Path:

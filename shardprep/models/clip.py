@@ -15,7 +15,7 @@ import numpy as np
 from shardprep.core.frames import ModelSize
 from shardprep.core.hints import nearest
 from shardprep.errors import RecipeError, Unavailable
-from shardprep.models.folder import check_weights_files, read_config
+from shardprep.models.folder import check_weights_files, read_config, safetensors_header
 from shardprep.models.open_clip_tags import known_architectures, place_of
 from shardprep.models.precision import convolutions
 from shardprep.models.weights import fetch, local_path
@@ -139,6 +139,8 @@ def _check_architecture(architecture: str, pretrained: str | None) -> None:
     if pretrained.endswith(WEIGHTS_SUFFIXES):
         if not Path(pretrained).is_file():
             raise RecipeError(f"pretrained {pretrained!r}: no such weights file")
+        if pretrained.endswith(".safetensors"):
+            safetensors_header(pretrained, Path(pretrained))
     elif place_of(architecture, pretrained) is None:
         import open_clip
 

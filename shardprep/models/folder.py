@@ -1,13 +1,16 @@
-"""What a local model folder must hold, looked at without loading any of it."""
+"""What a local model folder must hold, looked at without loading any of it: of weights the headers alone."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from shardprep.errors import RecipeError
+from shardprep.core.blob import FileBlob
+from shardprep.core.tensors import TensorInfo, read_header
+from shardprep.errors import RecipeError, ShardError
 
 
 def read_config(name: str, folder: Path, file: str = "config.json") -> dict[str, Any]:
@@ -25,14 +28,38 @@ def read_config(name: str, folder: Path, file: str = "config.json") -> dict[str,
 
 
 def check_weights_files(name: str, folder: Path, suffixes: Sequence[str]) -> None:
-    """Raise RecipeError where a folder holds no weights file, an empty one, or not all that its index names."""
+    """Raise RecipeError where a folder holds no weights file, an empty or torn one, or not all that its index names.
+
+    Files in torch's own formats are not looked into: they are pickles.
+    """
     files = [path for path in folder.iterdir() if path.name.endswith(tuple(suffixes))]
     if not files:
         raise RecipeError(f"weights {name!r}: {folder} holds no weights file ({', '.join(suffixes)}); download it again")
-    wanted = {
-        part for index in folder.glob("*.index.json") for part in read_config(name, folder, index.name).get("weight_map", {}).values()
-    }
+    indexes = {index.name: _weight_map(name, folder, index.name) for index in sorted(folder.glob("*.index.json"))}
+    wanted = {part for weight_map in indexes.values() for part in weight_map.values()}
     if missing := sorted(wanted - {path.name for path in folder.iterdir()}):
         raise RecipeError(f"weights {name!r}: {folder} lacks {missing[0]}, which its index names; download it again")
     if empty := [path.name for path in files if not path.stat().st_size]:
         raise RecipeError(f"weights {name!r}: {folder / empty[0]} is empty; download it again")
+    tensors = {path.name: safetensors_header(name, path) for path in sorted(files) if path.suffix == ".safetensors"}
+    for index, weight_map in indexes.items():
+        if torn := [(tensor, part) for tensor, part in sorted(weight_map.items()) if part in tensors and tensor not in tensors[part]]:
+            tensor, part = torn[0]
+            raise RecipeError(f"weights {name!r}: {folder / part} lacks {tensor}, which {index} looks for in it; download both again")
+
+
+def safetensors_header(name: str, path: Path) -> Mapping[str, TensorInfo]:
+    """Return the tensors of a safetensors file by name; RecipeError where it is none, or not as long as its header says."""
+    try:
+        return read_header(FileBlob(str(path), 0, path.stat().st_size))
+    except ShardError as error:
+        words = re.sub(r"[:;,] make (it|the file) again$", "", str(error))
+        raise RecipeError(f"weights {name!r}: {path}: {words}; download it again") from error
+
+
+def _weight_map(name: str, folder: Path, index: str) -> Mapping[str, str]:
+    """Return the file of each tensor, as an index says it."""
+    found = read_config(name, folder, index).get("weight_map", {})
+    if not isinstance(found, dict) or not all(isinstance(part, str) for part in found.values()):
+        raise RecipeError(f"weights {name!r}: the weight_map of {folder / index} does not name a file per tensor; download it again")
+    return found

@@ -14,6 +14,8 @@ from shardprep.shards.kinds import URL
 
 WEB = ("http", "https")
 """Schemes of web servers."""
+_PATH_PARAMETER = re.compile(r";[^;/=]+=[^;/]*")
+"""As in `/a.mp4;jsessionid=0A1B.node1`: no part of the file's name."""
 
 
 def is_url(place: str) -> bool:
@@ -95,7 +97,7 @@ def suffix_of(place: str) -> str:
     if scheme_of(place) in WEB:
         path, _, query = place.partition("?")
         # `get?file=https://host/a.mp4` has its name in the query
-        return _suffix(path) or _suffix(re.split("[?&]", query)[0])
+        return _suffix(_PATH_PARAMETER.sub("", path)) or _suffix(path) or _suffix(re.split("[?&]", query)[0])
     return _suffix(place)
 
 

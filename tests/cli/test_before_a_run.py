@@ -64,6 +64,10 @@ steps:
 """
 
 
+EMPTY = "\x02" + "\0" * 7 + "{}"
+"""A safetensors file without tensors."""
+
+
 def model_folder(place: Path, files: dict[str, str]) -> None:
     (place / "model").mkdir()
     for name, text in files.items():
@@ -94,10 +98,10 @@ def model_folder(place: Path, files: dict[str, str]) -> None:
         (
             "embed_t5",
             "{model: ./model}",
-            {"config.json": '{"model_type": "t5"}', "i.index.json": '{"weight_map": {"a": "m2.safetensors"}}', "m1.safetensors": "x"},
+            {"config.json": '{"model_type": "t5"}', "i.index.json": '{"weight_map": {"a": "m2.safetensors"}}', "m1.safetensors": EMPTY},
             "lacks m2.safetensors, which its index names",
         ),
-        ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}', "m.safetensors": "x"}, "holds none of tokenizer.json"),
+        ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}', "m.safetensors": EMPTY}, "holds none of tokenizer.json"),
         ("embed_t5", "{model: ./model}", {"config.json": '{"model_type": "t5"}', "m.safetensors": ""}, "m.safetensors is empty"),
         ("embed_clip", "{model: ./model}", {"model.safetensors": "x"}, "holds no open_clip_config.json"),
         ("embed_clip", "{model: ./model}", {"open_clip_config.json": "{}"}, "holds no weights file"),

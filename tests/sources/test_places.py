@@ -55,3 +55,6 @@ def test_suffix_of() -> None:
     assert suffix_of("https://host/v/a?t=1") == ""
     assert suffix_of("https://host/v/a.mp4?token=1") == "mp4"
     assert suffix_of("/a?b.mp4") == "mp4"
+    assert suffix_of("https://host/v;x=1/a.mp4;jsessionid=0A1B.node1?t=1") == "mp4"
+    assert suffix_of("https://host/v/a;id=7.mp4") == "mp4"
+    assert suffix_of("/a;b=c.mp4") == "mp4"
