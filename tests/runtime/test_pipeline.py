@@ -146,6 +146,30 @@ def test_a_verdict_is_the_fate_of_a_sample_and_of_a_child(through: Through, clip
     assert [item.sample.key for item in items if not item.outcome] == ["k00-00000", "k00-00001", "k02-00000"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnlyPictures(Stage):
+    """Fails whatever is no picture, and never sees any."""
+
+    accepts = ("image",)
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        return [Kept(sample) if "image" in sample.members else Failed("no-picture", "given to it all the same") for sample in batch]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicturesToo(OnlyPictures):
+    """Another one."""
+
+
+def test_what_a_stage_does_not_work_on_passes_it_and_names_the_first_such_stage(through: Through) -> None:
+    video, picture = Sample("a").with_member("mp4", BytesBlob(b"v")), Sample("b").with_member("jpg", BytesBlob(b"p"))
+    items = through([OnlyPictures(), PicturesToo()], [video, picture])
+    assert [(item.sample.key, item.outcome, item.not_applicable, item.stage) for item in items] == [
+        ("a", None, True, "only_pictures"),
+        ("b", None, False, None),
+    ]
+
+
 def test_a_split_into_nothing_is_dropped(through: Through) -> None:
     [item] = through([SplitInTwo()], [Sample("one").with_member("mp4", BytesBlob(b"1"))])
     assert (item.outcome, item.stage) == (Dropped("no-children"), "split_in_two")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from shardprep.runtime.rows import plain_record
+from shardprep.core.sample import Sample
+from shardprep.runtime.item import Item
+from shardprep.runtime.rows import plain_record, result_of
+from shardprep.shards.ledger import OutputRow
 
 
 @pytest.mark.parametrize(
@@ -55,3 +60,31 @@ def test_what_no_ledger_holds_is_refused(value: Any, kind: str | None, words: st
 def test_a_column_has_a_group() -> None:
     with pytest.raises(ValueError, match="column 'flow' has no group; columns are named group.name, such as scores.flow"):
         plain_record({"flow": 1.0}, {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adding:
+    """What the rows of a step are made by; no more of a task is asked for."""
+
+    adds: Mapping[str, str]
+    is_base: bool
+    joins: bool = False
+
+
+def row_of(item: Item, adds: Mapping[str, str], *, is_base: bool) -> OutputRow:
+    (outgoing,) = result_of(item.origin, [item], "d", Adding(adds=adds, is_base=is_base)).outgoing  # type: ignore[arg-type]
+    return outgoing.row
+
+
+def test_a_step_beside_its_base_stores_what_it_declares_and_no_absent_value() -> None:
+    sample = Sample("a", {"source": {"name": "x"}, "scores": {"flow": 1.5, "luma": None, "other": 2}})
+    adds = {"scores.flow": "double", "scores.luma": "double", "scores.absent": "double", "latent": "member"}
+    assert row_of(Item("a", sample), adds, is_base=False).record == {"scores": {"flow": 1.5}}
+    assert row_of(Item("a", sample), adds, is_base=True).record["scores"]["other"] == 2
+
+
+@pytest.mark.parametrize("not_applicable", [False, True])
+def test_a_sample_that_a_stage_passes_by_is_kept_and_says_which(not_applicable: bool) -> None:
+    item = Item("a", Sample("a"), stage="only_pictures" if not_applicable else None, not_applicable=not_applicable)
+    row = row_of(item, {}, is_base=False)
+    assert (row.fate, row.stage, row.reason) == (("kept", "only_pictures", "not-applicable") if not_applicable else ("kept", None, None))
