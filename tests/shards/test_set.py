@@ -177,9 +177,10 @@ def test_a_ledger_of_other_settings_does_not_count(clips: ShardSet) -> None:
     assert again(clips).current()["000001"].ledger != "000001-00000000.parquet"
 
 
-def test_of_two_made_from_different_inputs_the_later_counts(clips: ShardSet) -> None:
+@pytest.mark.parametrize("digit", ["0", "f"], ids=["its name comes first", "its name comes last"])
+def test_of_two_made_from_different_inputs_the_later_counts(clips: ShardSet, digit: str) -> None:
     own = ledger(clips, "000001")
-    later = write_another(clips, "000001", "000001-00000000.parquet", fingerprint="0" * 64, supersedes=(own,))
+    later = write_another(clips, "000001", f"000001-{digit * 8}.parquet", fingerprint=digit * 64, supersedes=(own,))
     assert again(clips).current()["000001"].ledger == later
 
 
