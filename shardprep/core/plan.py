@@ -9,8 +9,12 @@ from typing import get_args
 from shardprep.core.frames import AllFrames
 from shardprep.core.hints import nearest
 from shardprep.core.reads import Column, Read, Role, columns_of, is_column, overlap, parse_read, roles_of
+from shardprep.core.sample import is_label
 from shardprep.core.stage import ColumnType, Stage, stage_name
 from shardprep.errors import RecipeError
+
+_MEDIA = frozenset({"video", "image", "source", "target"})
+"""Roles by which a source's samples differ in kind."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,10 @@ class Available:
     columns: Mapping[str, ColumnType] = field(default_factory=dict)
     """Types by dotted name."""
     open_groups: tuple[str, ...] = ("meta",)
+    writers: Mapping[str, str] = field(default_factory=dict)
+    """Which stage wrote a role or column, by its name; what the source brings is not in it."""
+    lost: Mapping[Read, str] = field(default_factory=dict)
+    """What was there before a stage split the samples, and their children do not have, in words."""
 
     @classmethod
     def of(cls, writes: Mapping[str, ColumnType], open_groups: tuple[str, ...] = ("meta",)) -> Available:
@@ -60,10 +68,26 @@ class Available:
 
     def after(self, stage: Stage) -> Available:
         """Return what is there after a stage: what it writes, and what its children inherit where it splits."""
-        if stage.keeps is None:
-            return self.with_writes(stage.writes)
-        inherited = {str(known): self.columns[str(known)] for known in self._known() if known.path[0] in stage.keeps}
-        return replace(self, columns=inherited).with_writes(stage.writes)
+        name = stage_name(stage)
+        columns = {str(known): self.columns[str(known)] for known in self._known() if stage.keeps is None or known.path[0] in stage.keeps}
+        roles = self.roles if stage.keeps_labels is None else frozenset(role for role in self.roles if _is_carried(role, stage))
+        writers = {**self.writers, **dict.fromkeys(stage.writes, name)}
+        left = replace(self, roles=roles, columns=columns, writers=writers).with_writes(stage.writes)
+        gone = {read: self._lost_at(name, read) for read in map(parse_read, self.names) if not left.has(read)}
+        return replace(left, lost={read: why for read, why in {**self.lost, **gone}.items() if not left.has(read)})
+
+    def absence(self, wanted: Read, nobody: str = "which no earlier stage writes") -> str:
+        """Say why something is not there, and what helps."""
+        for read, why in self.lost.items():
+            if overlap(read, wanted):
+                return why
+        shown = wanted.path[-1] if isinstance(wanted, Column) and len(wanted.path) == 1 else str(wanted)
+        return f"{nobody}{nearest(shown, self.names, '; there is')}"
+
+    def _lost_at(self, splitter: str, read: Read) -> str:
+        writer = self.writers.get(str(read))
+        remedy = f"put {writer} after {splitter}" if writer else f"read it before {splitter}"
+        return f"which the samples that {splitter} makes do not have, as it was made from the whole; {remedy}"
 
     def _known(self) -> list[Column]:
         return columns_of(map(parse_read, self.columns))
@@ -131,6 +155,12 @@ def _replaces_member(stage: Stage) -> bool:
     return bool(roles_of(map(parse_read, stage.replaces)))
 
 
+def _is_carried(role: str, stage: Stage) -> bool:
+    """Whether a role is still there after a stage that says so of labels: on its children, or on samples that it does not work on."""
+    passes = bool(stage.accepts) and role in _MEDIA and role not in stage.accepts
+    return passes or bool(stage.keeps_labels and is_label(role))
+
+
 def _folded(path: tuple[str, ...]) -> tuple[str, ...]:
     return Column(path).folded
 
@@ -164,7 +194,7 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
 def _absent(wanted: Read, available: Available) -> str:
     if isinstance(wanted, Role) and available.has(Column((wanted.name,))):
         return f"a member that no sample has; to read the columns {wanted}.* write {str(Column((wanted.name,)))!r}"
-    return f"which no earlier stage writes{nearest(str(wanted), available.names, '; there is')}"
+    return available.absence(wanted)
 
 
 def check_split_and_join(name: str, stages: Sequence[Stage]) -> None:

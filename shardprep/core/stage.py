@@ -117,7 +117,10 @@ class Stage:
 
     @property
     def keeps_labels(self) -> bool | None:
-        """Of a stage that splits: whether children have their parent's labels (`cls`, `objects.json`) and no other member; None: unsaid."""
+        """Of a stage that splits: whether children have their parent's labels (`cls`, `objects.json`) and no other member; None: unsaid.
+
+        The check of a recipe knows members by role: one that another stage writes is a label where its role is named so (`text`, `cls`).
+        """
         return None
 
     @property

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from shardprep.core.fingerprint import settings_of
-from shardprep.core.hints import nearest
 from shardprep.core.plan import Available, check_pass, check_split_and_join, declared_reads
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
 from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
@@ -165,7 +164,7 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
         yield path, _of_step(step, error) + next(filter(None, hints), "")
     role = stage.frames.role if stage.frames else "video"
     if not there.has(Role(role)):
-        yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, which is not there"
+        yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, {there.absence(Role(role), 'which is not there')}"
 
 
 def _gather(step: Gather, there: Available, path: RecipePath) -> Iterator[RecipeProblem]:
@@ -203,8 +202,9 @@ def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> No
             continue
         if not there.has(read):
             shown = read.path[-1] if isinstance(read, Column) and len(read.path) == 1 else str(read)
-            hint = (isinstance(read, Column) and _quoted(text, read)) or nearest(shown, there.names, "; there is")
-            raise RecipeError(f"reads {shown}, which no earlier step writes{hint}")
+            quoted = isinstance(read, Column) and _quoted(text, read)
+            why = f"which no earlier step writes{quoted}" if quoted else there.absence(read, "which no earlier step writes")
+            raise RecipeError(f"reads {shown}, {why}")
 
 
 def _check_select(select: Select, there: Available) -> None:

@@ -119,8 +119,40 @@ def test_columns_are_there_in_any_case_and_structs_whole() -> None:
 def test_children_have_only_what_their_stage_lets_them_inherit() -> None:
     there = check_pass("p", [Measure(), CutUp()], Available.of({"video": "member", "source.name": "string"}))
     assert there.names == ["clip.index", "source.name", "video"]
-    with pytest.raises(RecipeError, match=r"step q: measure reads scores\.a, which no earlier stage writes"):
+    words = r"step q: measure reads scores\.a, which the samples that cut_up makes do not have, as it was made from the whole; put measure"
+    with pytest.raises(RecipeError, match=f"{words} after cut_up$"):
         check_pass("q", [Measure(column="scores.z", needs_column="scores.a")], there)
+    again = check_pass("q", [Measure()], there)
+    assert again.has(parse_read("scores.a")), "written anew"
+    assert not again.lost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Make(Stage):
+    role: str = "latent"
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {self.role: "member"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip(CutUp):
+    keeps_labels = True
+    accepts = ("video",)
+
+
+def test_children_have_only_the_members_that_their_stage_lets_them_have() -> None:
+    source = Available(frozenset({"video", "image", "text"}))
+    there = check_pass("p", [Make(), Make(role="cls"), Clip()], source)
+    assert there.roles == {"video", "image", "text", "cls"}, "labels are copied, and images pass untouched"
+    words = (
+        "step q: measure reads latent, which the samples that clip makes do not have, as it was made from the whole; put make after clip"
+    )
+    with pytest.raises(RecipeError, match=f"{words}$"):
+        check_pass("q", [Measure(needs_column="latent")], there)
+    assert check_pass("q", [Make(), Measure(needs_column="latent")], there).roles == {*there.roles, "latent"}, "made anew of the clips"
+    assert check_pass("p", [Make(), CutUp()], source).has(Role("latent")), "nothing is known of a splitter that says nothing of members"
 
 
 def test_a_column_is_written_once() -> None:

@@ -17,6 +17,7 @@ from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.check import check_recipe, steps_until
 from shardprep.recipe.model import Gather, Pass, Recipe, Step
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.cut_clips import CutClips
 from shardprep.stages.drop_where import DropWhere
 from shardprep.stages.embed_t5 import EmbedT5
 
@@ -157,3 +158,22 @@ def test_select_refuses(settings: dict[str, object], message: str) -> None:
 def test_pack_refuses(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Pack(**settings)  # type: ignore[arg-type]  # settings of any type
+
+
+@pytest.mark.parametrize(
+    ("reader", "begins"),
+    [
+        (Pass(name="late", stages=(ScoreAny(reads_these=("latent",)),)), "step late: score_any reads latent, which"),
+        (Pass(name="late", stages=(ScoreAny(role="latent"),)), "step late: score_any wants frames of latent, which"),
+        (Gather(name="late", does=Pack(roles=("video", "latent"))), "step late reads latent, which"),
+        (Gather(name="late", does=Select(where="scores.a > 1")), "step late reads scores.a, which"),
+    ],
+)
+def test_what_was_made_of_whole_videos_is_not_read_of_their_clips(reader: Step, begins: str) -> None:
+    whole = one("whole", writes=["latent", "cls", "scores.a"])
+    clips = Pass(name="clips", stages=(CutClips(),))
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(recipe(whole, clips, one("labels", reads=["video", "text", "cls"]), reader))
+    assert begins in str(caught.value)
+    assert "the samples that cut_clips makes do not have, as it was made from the whole; put score_any after cut_clips" in str(caught.value)
+    check_recipe(recipe(clips, one("labels", reads=["video", "text"]), one("whole", writes=["latent", "cls", "scores.a"]), reader))
