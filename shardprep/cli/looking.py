@@ -159,6 +159,7 @@ def verify(
     from shardprep.core.quantity import counted
     from shardprep.driver import verify as verifying
     from shardprep.driver.left import what_is_left
+    from shardprep.driver.noted import what_is_lacking
 
     options = read_options(store)
     if clean:
@@ -169,6 +170,8 @@ def verify(
         print(problem)
     if (left := what_is_left(url, options)).former:
         print(left.not_checked(() if store is None else ("--storage-options", store)))
+    if lacks := what_is_lacking(url, options):
+        print(lacks)
     if num_problems:
         raise ShardError(f"{url}: {counted(num_problems, 'problem')}")
     print(f"{url}: clean")

@@ -120,7 +120,7 @@ def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions 
     missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
     are = "is" if missing == 1 else "are"
     made = f"{stale} {was(stale)} made from something else than what is there"
-    verdict = f"{counted(missing, 'shard')} {are} missing, {made}; run the recipe again"
+    verdict = f"not complete: {counted(missing, 'shard')} {are} missing, {made}; run the recipe again"
     print_plan(found, as_json, verdict if missing or stale else "complete")
 
 

@@ -47,12 +47,21 @@ def input_of(shard: str, digests: Mapping[str, Sequence[str] | None], *, sees_al
     return None if None in digests.values() else [shard, digest(digests)]
 
 
+WEIGHTS = "weights"
+"""In the identity of a stage: the setting names weights, whose digest stands beside."""
+
+
 def settings_of(stage: Stage) -> dict[str, Any]:
     """Return a stage's settings as plain JSON data, all of them, defaults included.
 
     RecipeError names a setting that has no canonical form, such as a set or an object of a library.
     """
     return _plain_fields(stage, f"{stage_name(stage)}.")
+
+
+def fingerprinted_settings(stage: Stage) -> dict[str, Any]:
+    """Return the settings of a stage that its results depend on; RecipeError as of `settings_of`."""
+    return {name: value for name, value in settings_of(stage).items() if name not in UNFINGERPRINTED}
 
 
 def plain_text(value: object) -> Any:
@@ -72,9 +81,9 @@ def stage_identity(stage: Stage, weights: Mapping[str, str]) -> dict[str, Any]:
     `weights` maps the name of weights to their digest; where it is given, the digest stands for the setting that names them,
     so that a moved folder of equal bytes changes nothing.
     """
-    settings = {name: value for name, value in settings_of(stage).items() if name not in UNFINGERPRINTED}
+    settings = fingerprinted_settings(stage)
     local = {w.name for w in stage.weights if w.name in weights}
-    settings = {name: "weights" if isinstance(value, str) and value in local else value for name, value in settings.items()}
+    settings = {name: WEIGHTS if isinstance(value, str) and value in local else value for name, value in settings.items()}
     named = [weights.get(w.name, f"{w.name}@{w.revision}") for w in stage.weights]
     return {"stage": stage_name(stage), "version": stage.version, "settings": settings, "weights": named}
 

@@ -17,6 +17,7 @@ from shardprep.driver.assignment import (
     write_assignment,
 )
 from shardprep.driver.lease import LEASES
+from shardprep.driver.noted import note_steps
 from shardprep.driver.run_log import LOGS
 from shardprep.driver.splitting import split_notes
 from shardprep.driver.state import StepState
@@ -75,7 +76,7 @@ def raw_state(recipe: Recipe, *, retry: bool) -> RawState:
         identity=identity,
         parents=(),
         shards=tuple(assigned),
-        steps=was.steps if was else (),
+        steps=note_steps(recipe),
         # A step that the recipe has again counts as soon as the run begins.
         former=tuple(name for name in was.former if all(name != step.name for step in recipe.steps)) if was else (),
         made_as=tuple(fingerprint[:_MADE_AS_DIGITS] for fingerprint in fingerprints.values()),
@@ -98,12 +99,11 @@ def write_raw_info(raw: RawState) -> None:
     remove_other_assignments(store, name, raw.state.set.listed if name == raw.noted else None)
 
 
-def with_steps(info: SetInfo, recipe: Recipe) -> SetInfo:
-    """Return `raw/set.json` as a run of the recipe leaves it: with its steps, and all others whose sets are there.
+def with_former(info: SetInfo, recipe: Recipe) -> SetInfo:
+    """Return `raw/set.json` as a run of the recipe leaves it: with the steps that are none of its own and whose sets are there.
 
     Those are steps of earlier recipes, of runs too that did not come to their end.
     """
-    steps = tuple(step.name for step in recipe.steps)
     output = Store(recipe.output, recipe.settings.storage_options)
-    others = sorted(set(output.folders()) - {RAW, LEASES, LOGS, *steps})
-    return replace(info, steps=steps, former=tuple(name for name in others if output.at(name).size(SET_FILE) is not None))
+    others = sorted(set(output.folders()) - {RAW, LEASES, LOGS, *(step.name for step in recipe.steps)})
+    return replace(info, former=tuple(name for name in others if output.at(name).size(SET_FILE) is not None))

@@ -18,10 +18,10 @@ from shardprep.driver.lease import RunLease
 from shardprep.driver.left import Left, what_is_left
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import PackStep
-from shardprep.driver.raw import RawState, raw_state, with_steps, write_raw_info
+from shardprep.driver.raw import RawState, raw_state, with_former, write_raw_info
 from shardprep.driver.repair import mark_damaged
 from shardprep.driver.run_log import RunLog
-from shardprep.driver.state import StepState, step_state, work_settings
+from shardprep.driver.state import StepState, check_set_kinds, step_state, work_settings
 from shardprep.errors import RecipeError, RunFailed, ShardprepError
 from shardprep.executors.job import ShardFailure, Task
 from shardprep.executors.local import LocalExecutor, default_workers
@@ -68,7 +68,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
         ):
             running = _Run(recipe, options, reporter, executor, log, lease)
             running.all_steps()
-            running.note_steps()
+            running.note_former()
     except ShardprepError as error:
         log.add_end(error)
         if url := log.write():
@@ -105,7 +105,11 @@ class _Run:
 
     def all_steps(self) -> None:
         """Make the source's set and then the steps, in order."""
-        self._source(raw_state(self.recipe, retry=self.options.retry))
+        raw = raw_state(self.recipe, retry=self.options.retry)
+        if raw.state.was is None or raw.state.was.steps != raw.state.info.steps:
+            # Of a recipe that is refused nothing is noted.
+            check_set_kinds(self.recipe, self.options.until)
+        self._source(raw)
         if self.options.until == RAW:
             return
         for step in self.recipe.steps:
@@ -119,10 +123,10 @@ class _Run:
             if step.name == self.options.until:
                 return
 
-    def note_steps(self) -> None:
-        """Write which steps the recipe has, so that what a later one leaves behind can be named; at the end: a recipe may be refused."""
+    def note_former(self) -> None:
+        """Write which steps the recipe no longer has, so that what they left can be named; at the end: a recipe may be refused."""
         raw = self.states[RAW]
-        if (info := with_steps(raw.info, self.recipe)) != raw.info:
+        if (info := with_former(raw.info, self.recipe)) != raw.info:
             self.lease.take()
             raw.set.info = info
             write_info(raw.set.store, info)
@@ -207,7 +211,7 @@ class _Run:
     def _pack_shards(self, packing: PackStep, parent: StepState, tally: _Tally) -> None:
         name = packing.name
         tasks = packing.start(self._answers(name, packing.outline_tasks(), outline_shard))
-        self.reporter.step_started(name, len(tasks), None)
+        self.reporter.step_started(name, len(tasks), sum(len(task.planned.places) for task in tasks))
         self._budget(name, packing.url, sum(parent.num_samples().values())).check_plan(packing.counts(), packing.first_failed())
         for packed in self.executor.run(tasks, pack_shard):
             self._count(tally, name, packed)

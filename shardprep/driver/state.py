@@ -14,7 +14,7 @@ from shardprep.core.plan import PlannedPass
 from shardprep.core.quantity import counted
 from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
-from shardprep.gather.settings import Select
+from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import digest_weights
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
@@ -197,6 +197,16 @@ def check_set_kind(store: Store, was: SetInfo | None, *, packs: bool) -> None:
     if was is not None and (was.kind == "packed") != packs:
         held = "a packed set" if was.kind == "packed" else "shards with ledgers"
         raise RecipeError(f"{store.url} holds {held}, which this step would not replace; give the step another name, or delete that folder")
+
+
+def check_set_kinds(recipe: Recipe, until: str | None) -> None:
+    """Raise what `check_set_kind` does for a step of a recipe, up to the one that the run ends with."""
+    output = Store(recipe.output, recipe.settings.storage_options)
+    for step in () if until == RAW else recipe.steps:
+        store = output.at(step.name)
+        check_set_kind(store, read_info_to_replace(store), packs=isinstance(step, Gather) and isinstance(step.does, Pack))
+        if step.name == until:
+            return
 
 
 def work_settings(recipe: Recipe) -> WorkSettings:

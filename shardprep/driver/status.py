@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from shardprep.driver.left import what_is_left
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
+from shardprep.driver.noted import lacking
 from shardprep.driver.output import output_sets
 from shardprep.errors import ShardError
 from shardprep.packed.packing import standing_packing, why_stale
+from shardprep.recipe.model import RAW
 from shardprep.shards.lineage import Standing, stand
-from shardprep.shards.set import SetInfo, read_info
+from shardprep.shards.names import set_name
+from shardprep.shards.set import NotedStep, SetInfo, read_info
 from shardprep.shards.store import Store
 
 
@@ -20,14 +24,46 @@ def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPla
 
     Sets of steps that the recipe no longer has are named in `notes`, with what else nobody counts on.
     """
-    steps = []
+    steps: dict[str, StepPlan] = {}
+    infos: dict[str, SetInfo | None] = {}
     for found in output_sets(url, storage_options).live:
         store = Store(found, storage_options)
-        info = read_info(store)
+        info = infos[set_name(found)] = read_info(store)
         assert info is not None, "sets_below returns sets"
-        steps.append(_packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options)))
+        steps[set_name(found)] = _packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options))
     left = what_is_left(url, storage_options)
-    return RunPlan(recipe="", output=url, steps=tuple(steps), notes=(str(left),) if left else ())
+    return RunPlan(recipe="", output=url, steps=tuple(_as_the_recipe_has(steps, infos)), notes=(str(left),) if left else ())
+
+
+def _as_the_recipe_has(steps: Mapping[str, StepPlan], infos: Mapping[str, SetInfo | None]) -> list[StepPlan]:
+    """Return the steps in the order of the recipe that was run last, with those of which there is no set, and which it made otherwise."""
+    raw = infos.get(RAW)
+    if raw is None:
+        return list(steps.values())
+    lacks = lacking(infos)
+    absent = {step.name: _absent(step, len(raw.shards)) for step in lacks.absent}
+    own = {name: _outdated(step) if name in lacks.outdated else step for name, step in steps.items()}
+    noted = {step.name: absent.get(step.name) or own[step.name] for step in raw.steps}
+    return [*(step for name, step in own.items() if name not in noted), *noted.values()]
+
+
+def _absent(step: NotedStep, num_shards: int) -> StepPlan:
+    return StepPlan(
+        name=step.name,
+        kind=step.kind,
+        done=0,
+        new=1 if step.kind == "pack" else max(1, num_shards),
+        stale=0,
+        follows=0,
+        reasons=("no run has come to this step, or its set was removed",),
+        num_bytes=0,
+        seconds_estimate=None,
+    )
+
+
+def _outdated(step: StepPlan) -> StepPlan:
+    why = "it is not what the recipe that was run last makes: a setting of it, or of a step that it reads, was changed"
+    return replace(step, done=0, stale=step.done + step.stale, reasons=(*step.reasons, why))
 
 
 def _shards(standing: Standing) -> StepPlan:

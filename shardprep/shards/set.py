@@ -21,6 +21,18 @@ SetKind = Literal["base", "sidecar", "packed"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotedStep:
+    """A step of the recipe that was run last, whether or not it was made."""
+
+    name: str
+    kind: Literal["pass", "select", "pack"]
+    reads: str
+    """The step that it reads, or `raw`."""
+    does: Any
+    """What its set has as `identity`, with the names of weights in place of their digests; None where it could not be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SetInfo:
     """The content of `set.json`, written before any shard."""
 
@@ -39,8 +51,8 @@ class SetInfo:
     """The file that says which source lies in which shard."""
     made_as: tuple[str, ...] = ()
     """Only where samples came from a source: the beginning of the fingerprint that each shard is to have, in the order of `shards`."""
-    steps: tuple[str, ...] = ()
-    """Only where samples came from a source: the steps of the recipe that was run last."""
+    steps: tuple[NotedStep, ...] = ()
+    """Only where samples came from a source: the steps of the recipe that was run last, noted before any is made."""
     former: tuple[str, ...] = ()
     """Only there: steps of earlier recipes, whose sets lie in the output though no step of the last one makes them."""
     sees_all: bool = False
@@ -272,7 +284,8 @@ def read_info(store: Store) -> SetInfo | None:
     if values is None:
         return None
     try:
-        return SetInfo(**values | {name: tuple(values[name]) for name in ("parents", "shards", "made_as", "steps", "former")})
+        tuples = {name: tuple(values[name]) for name in ("parents", "shards", "made_as", "former")}
+        return SetInfo(**values | tuples | {"steps": tuple(NotedStep(**step) for step in values["steps"])})
     except (KeyError, TypeError) as error:
         raise ShardError(f"{store.url}/{SET_FILE} does not say what a set says ({error}). {_MEND}") from error
 
