@@ -11,12 +11,11 @@ from rich import box
 from rich.table import Table
 
 from shardprep.cli.reporters import make_console
-from shardprep.core.quantity import counted, size_words
+from shardprep.core.quantity import UNKNOWN, counted, size_words, time_words
 
 if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
 
-_UNKNOWN = "?"
 _TEXTS = ("step", "kind")
 _COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", "samples", "there", "to come", "worker time")
 _SHORTEST = 8
@@ -36,19 +35,10 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
     print(f"output: {found.output}\n{verdict}")
 
 
-def time_words(seconds: float | None) -> str:
-    """Return `2 h 01 min`, and `?` for an unknown time; what is not nothing is at least a second."""
-    if seconds is None:
-        return _UNKNOWN
-    minutes, rest = divmod(max(1, round(seconds)) if seconds else 0, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
 def _numbers(step: StepPlan) -> list[str]:
     to_do = step.new or step.stale or step.follows
     shards = [str(number) if number else "" for number in (step.done, step.stale, step.new, step.follows)]
-    samples = "" if not to_do else _UNKNOWN if step.samples is None else str(step.samples)
+    samples = "" if not to_do else UNKNOWN if step.samples is None else str(step.samples)
     there = "" if step.kind == "source" and to_do else size_or_unknown(step.num_bytes)
     come = f"~{size_or_unknown(step.bytes_estimate)}" if step.bytes_estimate else size_or_unknown(step.bytes_estimate)
     return [*shards, samples, there, come if to_do else "", time_words(step.seconds_estimate) if to_do else ""]
@@ -91,7 +81,7 @@ def _width(columns: Mapping[str, Sequence[str]]) -> int:
 
 def size_or_unknown(num_bytes: int | None) -> str:
     """Return `1.5 KiB`, and `?` for an unknown size."""
-    return _UNKNOWN if num_bytes is None else size_words(num_bytes)
+    return UNKNOWN if num_bytes is None else size_words(num_bytes)
 
 
 def _whys(found: RunPlan) -> list[str]:

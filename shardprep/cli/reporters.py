@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rich.console import Console
 
+from shardprep.cli.progress import StepProgress
 from shardprep.core.quantity import counted
 from shardprep.shards.counts import num_inputs, num_lost, num_outputs
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from shardprep.driver.model import StepSummary
 
+_BAR = 16
+"""Columns of a bar: the numbers beside it say more."""
 WIDE = 160
 """Columns that a table may take where no terminal says how many there are."""
 
@@ -31,12 +34,11 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 class LineReporter:
-    """One line per shard: `clips 000012  in 8  out 31  dropped 2  failed 0  8.4 s  (13/40)`."""
+    """One line per shard: `clips 000012  in 8  out 31  dropped 2  failed 0  8.4 s  (48/256 samples, 5 min 02 s left, 13/40 shards, …)`."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._num_shards: dict[str, int] = {}
-        self._num_done: dict[str, int] = {}
+        self._steps: dict[str, StepProgress] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -45,14 +47,14 @@ class LineReporter:
         return None
 
     def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
-        self._num_shards[name], self._num_done[name] = num_shards, 0
+        self._steps[name] = StepProgress(num_shards=num_shards, num_samples=num_samples, started=time.monotonic())
         samples = "" if num_samples is None else f", {counted(num_samples, 'sample')}"
         self._say(f"{name}: {counted(num_shards, 'shard')} to make{samples}" if num_shards else f"{name}: nothing to do")
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        self._num_done[name] = self._num_done.get(name, 0) + 1
-        counted = "  ".join(f"{name} {number}" for name, number in fates(counts).items())
-        self._say(f"{name} {shard}  {counted}  {seconds:.1f} s  ({self._num_done[name]}/{self._num_shards.get(name, '?')})")
+        self._steps[name].add(counts)
+        numbers = "  ".join(f"{fate} {number}" for fate, number in fates(counts).items())
+        self._say(f"{name} {shard}  {numbers}  {seconds:.1f} s  ({self._steps[name].words(time.monotonic())})")
 
     def message(self, text: str) -> None:
         self._say(text)
@@ -83,6 +85,7 @@ class JsonReporter:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._steps: dict[str, StepProgress] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -91,10 +94,13 @@ class JsonReporter:
         return None
 
     def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        self._steps[name] = StepProgress(num_shards=num_shards, num_samples=num_samples, started=time.monotonic())
         self.event("step-started", step=name, num_shards=num_shards, num_samples=num_samples)
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        self.event("shard-done", step=name, shard=shard, **fates(counts), seconds=round(seconds, 3))
+        self._steps[name].add(counts)
+        so_far = self._steps[name].fields(time.monotonic())
+        self.event("shard-done", step=name, shard=shard, **fates(counts), seconds=round(seconds, 3), so_far=so_far)
 
     def message(self, text: str) -> None:
         self.event("message", text=text)
@@ -108,13 +114,12 @@ class JsonReporter:
 
 
 class BarReporter:
-    """A bar per step with samples per second and the time left."""
+    """A bar per step, of samples where their number is known, with the time of video and the time left."""
 
     def __init__(self, console: Console) -> None:
         self._progress = _make_progress(console)
         self._tasks: dict[str, TaskID] = {}
-        self._num_samples: dict[str, int] = {}
-        self._started: dict[str, float] = {}
+        self._steps: dict[str, StepProgress] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -124,13 +129,14 @@ class BarReporter:
         self._progress.stop()
 
     def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
-        self._tasks[name] = self._progress.add_task(name, total=num_shards, rate="")
-        self._num_samples[name], self._started[name] = 0, time.monotonic()
+        step = self._steps[name] = StepProgress(num_shards=num_shards, num_samples=num_samples, started=time.monotonic())
+        self._tasks[name] = self._progress.add_task(name, total=num_samples or num_shards, words=step.words(step.started))
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
-        self._num_samples[name] += fates(counts)["in"]
-        rate = self._num_samples[name] / max(1e-3, time.monotonic() - self._started[name])
-        self._progress.update(self._tasks[name], advance=1, rate=f"{rate:.1f} samples/s")
+        step = self._steps[name]
+        step.add(counts)
+        done = step.samples_done if step.num_samples else step.shards_done
+        self._progress.update(self._tasks[name], completed=done, words=step.words(time.monotonic()))
 
     def message(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False)
@@ -141,19 +147,10 @@ class BarReporter:
 
 
 def _make_progress(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn
 
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("shards  {task.fields[rate]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+    words = TextColumn("{task.fields[words]}", markup=False)
+    return Progress(TextColumn("{task.description}", markup=False), BarColumn(bar_width=_BAR), words, console=console, transient=True)
 
 
 def fates(counts: Mapping[str, int]) -> dict[str, int]:

@@ -1,6 +1,8 @@
-"""Quantities in words: bytes with their unit, counts with their noun."""
+"""Quantities in words: bytes and times with their unit, counts with their noun."""
 
 from __future__ import annotations
+
+UNKNOWN = "?"
 
 
 def size_words(num_bytes: float) -> str:
@@ -11,6 +13,15 @@ def size_words(num_bytes: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
+
+
+def time_words(seconds: float | None) -> str:
+    """Return `2 h 01 min`, and `?` for an unknown time; what is not nothing is at least a second."""
+    if seconds is None:
+        return UNKNOWN
+    minutes, rest = divmod(max(1, round(seconds)) if seconds else 0, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:

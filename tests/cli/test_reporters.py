@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import time
 
+import pytest
 from rich.console import Console
 
 from shardprep.cli.reporters import BarReporter, JsonReporter, LineReporter, fates
 from shardprep.cli.summary import reasons, summary_table
-from shardprep.driver.model import Reporter, RunSummary, StepSummary
+from shardprep.driver.model import VIDEO_MS, Reporter, RunSummary, StepSummary
 
 COUNTS = {
     "input.kept": 3,
@@ -40,8 +43,8 @@ SUMMARY = StepSummary(
 
 
 def tell(reporter: Reporter) -> None:
-    reporter.step_started("scores", 2, None)
-    reporter.shard_done("scores", "000000", COUNTS, 1.5)
+    reporter.step_started("scores", 2, 24)
+    reporter.shard_done("scores", "000000", {**COUNTS, VIDEO_MS: 62_000}, 1.5)
     reporter.message("[bold]weights[/bold] are random")
     reporter.step_done(SUMMARY)
 
@@ -50,18 +53,28 @@ def test_children_are_counted_with_their_parents() -> None:
     assert fates(COUNTS) == {"in": 6, "out": 7, "dropped": 5, "failed": 2}
 
 
+@pytest.fixture
+def ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that says 10 s more at each look."""
+    times = itertools.count(100.0, 10.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+
+
+@pytest.mark.usefixtures("ten_seconds")
 def test_lines() -> None:
     stream = io.StringIO()
     with LineReporter(stream) as reporter:
         tell(reporter)
     assert stream.getvalue() == (
-        "scores: 2 shards to make\n"
-        "scores 000000  in 6  out 7  dropped 5  failed 2  1.5 s  (1/2)\n"
+        "scores: 2 shards to make, 24 samples\n"
+        "scores 000000  in 6  out 7  dropped 5  failed 2  1.5 s  "
+        "(6/24 samples, 30 s left, 1 min 02 s of video, 1/2 shards, 0.6 samples/s)\n"
         "[bold]weights[/bold] are random\n"
         "scores: done in 1.2 s\n"
     )
 
 
+@pytest.mark.usefixtures("ten_seconds")
 def test_json() -> None:
     stream = io.StringIO()
     with JsonReporter(stream) as reporter:
@@ -70,6 +83,9 @@ def test_json() -> None:
     assert [event["event"] for event in events] == ["step-started", "shard-done", "message", "step-done"]
     assert {name: events[1][name] for name in ("step", "shard", "in", "out", "dropped", "failed", "seconds")} == {
         "step": "scores", "shard": "000000", "in": 6, "out": 7, "dropped": 5, "failed": 2, "seconds": 1.5,
+    }  # fmt: skip
+    assert events[1]["so_far"] == {
+        "shards_done": 1, "num_shards": 2, "samples_done": 6, "num_samples": 24, "video_seconds": 62.0, "seconds_left": 30.0,
     }  # fmt: skip
     assert events[3]["random_models"] == ["embed_clip"]
     assert events[3]["failed"] == {"decode": 2}
@@ -82,6 +98,8 @@ def test_bars() -> None:
     text = stream.getvalue()
     assert "samples/s" in text
     assert "1/2" in text
+    assert "6/24 samples" in text
+    assert "1 min 02 s of video" in text
     assert "[bold]weights[/bold] are random" in text
 
 
