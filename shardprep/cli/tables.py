@@ -12,6 +12,7 @@ import pyarrow.csv
 from shardprep.cli.reporters import make_console
 from shardprep.cli.text_table import cell, lay_out
 from shardprep.core.hints import nearest
+from shardprep.core.reads import clashing
 from shardprep.errors import RecipeError
 from shardprep.shards.parquet import write_parquet
 
@@ -44,6 +45,8 @@ def pick(table: pa.Table, names: Sequence[str] | None) -> pa.Table:
     chosen: dict[str, None] = {}
     for name in filter(None, (name.strip() for name in names)):
         found = [column for column in table.column_names if column == name or column.startswith(f"{name}.")]
+        if not found and len(alike := clashing(name, table.column_names)) > 1:
+            raise RecipeError(f"{name} is ambiguous; there is {', '.join(alike)}")
         if not found:
             raise RecipeError(f"there is no column {name!r}{nearest(name, table.column_names)}; there are {', '.join(table.column_names)}")
         chosen |= dict.fromkeys(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ UNTYPED_GROUPS = ("meta", "caption")
 """Groups of columns that come with the source: their names and types are known only when it is read."""
 
 _WHOLE = "*"
+_DIGEST_BEHIND = re.compile(r"_[0-9a-f]{8}([0-9a-f]{8}){0,7}")
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -102,6 +104,11 @@ def field_named(names: Iterable[str], wanted: str, within: Sequence[str] = ()) -
         asked, *could = (".".join((*within, name)) for name in (wanted, *sorted(found)))
         raise RecipeError(f"column {asked} may be {' or '.join(could)}; write the name exactly as one of them")
     return found[0] if found else None
+
+
+def clashing(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that are `name` in any case with a digest behind it: columns whose names in the source clash."""
+    return [one for one in known if _DIGEST_BEHIND.fullmatch(fold(one).removeprefix(fold(name))) and fold(one).startswith(fold(name))]
 
 
 def value_of(record: Mapping[str, Any], path: Sequence[str]) -> Any:

@@ -21,6 +21,7 @@ from shardprep.driver.noted import note_steps
 from shardprep.driver.run_log import LOGS
 from shardprep.driver.splitting import split_notes
 from shardprep.driver.state import StepState
+from shardprep.recipe.check import check_source_names
 from shardprep.recipe.model import RAW, Pass, Recipe
 from shardprep.shards.names import SET_FILE, SOURCE_TARS
 from shardprep.shards.set import SetInfo, ShardSet, read_info_to_replace, write_info
@@ -28,6 +29,7 @@ from shardprep.shards.store import Store
 from shardprep.sources.assign import assign_shards
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.listing import list_source
+from shardprep.sources.safe_names import NameClash
 from shardprep.sources.tar_index import TarIndexes
 
 _MADE_AS_DIGITS = 16
@@ -53,14 +55,17 @@ class RawState:
 
 
 def raw_state(recipe: Recipe, *, retry: bool) -> RawState:
-    """List the source and compare it with `raw/`."""
+    """List the source and compare it with `raw/`; RecipeError where a step reads a name that several columns of the source would have."""
     output = Store(recipe.output, recipe.settings.storage_options)
     store = output.at(RAW)
     was = read_info_to_replace(store)
     known = read_assignment(store, was)
     tar_indexes = TarIndexes(store.at(SOURCE_TARS))
     notes: list[str] = []
-    entries = as_they_were(list_source(recipe.reachable_source, (output.url,), tar_indexes, notes.append), known)
+    clashes: list[NameClash] = []
+    listed = list_source(recipe.reachable_source, (output.url,), tar_indexes, notes.append, clashes)
+    check_source_names(recipe, clashes)
+    entries = as_they_were(listed, known)
     first_new = first_unused(known)
     notes += split_notes([stage for step in recipe.steps if isinstance(step, Pass) for stage in step.stages], entries)
     assigned = assign_shards(entries, keys_by_shard(known), recipe.source.samples_per_shard, recipe.source.shard_bytes, first_new)

@@ -72,6 +72,11 @@ class Query:
         return values
 
 
+def order_reads(order: str) -> tuple[Column, ...]:
+    """Return the columns that an order such as `scores.aesthetic DESC, key` refers to; RecipeError where it is none."""
+    return tuple(map(Column, parse_order(shared(_DEFAULT_LIMITS), order)))
+
+
 def filter(table: pa.Table, expression: str) -> list[bool | None]:
     """Return true, false or null per row of the table."""
     return Query(expression).filter(table)
@@ -104,7 +109,9 @@ def run_query(
     paths = {f"column {text!r}": parse_expression(connection, text) for text in select or ()}
     paths |= {f"order {text!r}": parse_order(connection, text) for text in [order_by] if text is not None}
     wanted = [path for what, found in paths.items() for path in _resolve_all(what, table.schema, found)]
-    sql = ", ".join([f"SELECT {_ROW}", *(f"(\n{text}\n)" for text in select or ())]) + f" FROM {TABLE}"
+    # each with a name of its own: ORDER BY would take `key` for the `meta.key` that stands here
+    shown = (f"(\n{text}\n) AS {_ROW}_{place}" for place, text in enumerate(select or ()))
+    sql = ", ".join([f"SELECT {_ROW}", *shown]) + f" FROM {TABLE}"
     sql += " ORDER BY " + (f"{order_by}\n, {_ROW}" if order_by is not None else _ROW)
     sql += f" LIMIT {limit}" if limit is not None else ""
     result = _run(connection, next(iter(paths), "query"), _numbered(project(table, wanted), len(table)), sql)

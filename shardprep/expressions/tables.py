@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardprep.core.hints import nearest
-from shardprep.core.reads import Column, field_named, fold, tree_of
+from shardprep.core.reads import Column, clashing, field_named, fold, tree_of
 from shardprep.errors import RecipeError
 
 ColumnPath = tuple[str, ...]
@@ -76,6 +76,8 @@ def resolve(schema: pa.Schema, path: ColumnPath) -> ColumnPath | None:
 def unknown_column(what: str, path: ColumnPath, schema: pa.Schema) -> RecipeError:
     """Return the error for a reference that `resolve` did not find."""
     name, known = ".".join(path), sorted(".".join(known) for known in column_paths(schema))
+    if len(alike := clashing(name, known)) > 1:
+        return RecipeError(f"{what}: {name} is ambiguous; there is {', '.join(alike)}")
     hint = nearest(name, known, "; there is")
     some = f"; there is {', '.join(known[:12])}{', …' if len(known) > 12 else ''}" if known else "; the table has no columns"
     return RecipeError(f"{what}: unknown column {name}{hint or some}")

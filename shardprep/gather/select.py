@@ -13,9 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardprep.core.outcome import Dropped, Failed
-from shardprep.expressions.engine import QueryLimits, shared
-from shardprep.expressions.query import Query, run_query
-from shardprep.expressions.syntax import parse_order
+from shardprep.expressions.query import Query, order_reads, run_query
 from shardprep.expressions.tables import ColumnPath, concat, project, resolve
 from shardprep.gather.settings import Select
 from shardprep.runtime.item import Work
@@ -116,7 +114,7 @@ class Selection:
         self._select = select
         self._query = Query(select.where)
         self._paths: Sequence[ColumnPath] = [column.path for column in self._query.reads]
-        self._order: Sequence[ColumnPath] = () if select.sort is None else parse_order(shared(QueryLimits()), select.sort)
+        self._order: Sequence[ColumnPath] = () if select.sort is None else [column.path for column in order_reads(select.sort)]
 
     @property
     def columns(self) -> tuple[str, ...]:

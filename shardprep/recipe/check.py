@@ -17,6 +17,7 @@ from shardprep.recipe.dump import plain_settings
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, Step
 from shardprep.recipe.typed import blamed, build
 from shardprep.sources.given_clips import COLUMNS as SPAN_COLUMNS
+from shardprep.sources.safe_names import NameClash, refuse_ambiguous
 from shardprep.sources.spec import SourceSpec
 
 _KEY = ("key",)
@@ -66,6 +67,24 @@ def raw_available(source: SourceSpec) -> Available:
     roles = {"video", "image", "text"} | ({"source", "target"} if source.shards is not None else set())
     given = SPAN_COLUMNS if source.start_column is not None else {}
     return Available(frozenset(roles), {**_SOURCE_COLUMNS, **given}, UNTYPED_GROUPS)
+
+
+def check_source_names(recipe: Recipe, clashes: Sequence[NameClash]) -> None:
+    """Raise RecipeError where a step reads a name of the source that no column has, as several would have it."""
+    for step in recipe.steps if clashes else ():
+        reads = [read for stage in step.stages for read in declared_reads(stage)] if isinstance(step, Pass) else _gathered(step)
+        refuse_ambiguous(f"step {step.name}:", columns_of(reads), clashes)
+
+
+def _gathered(step: Gather) -> list[Read]:
+    """Return the columns that a gather reads, and the roles that it names."""
+    does = step.does
+    if isinstance(does, Pack):
+        return [*(_column(name) for name in does.bucket_by), *map(Role, does.roles or ())]
+    # DuckDB is imported only where an expression is.
+    from shardprep.expressions.query import Query, order_reads
+
+    return [*Query(does.where).reads, *(order_reads(does.sort) if does.sort is not None else ())]
 
 
 def steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
@@ -173,8 +192,7 @@ def _gather(step: Gather, there: Available, path: RecipePath) -> Iterator[Recipe
         if isinstance(does, Select):
             _check_select(does, there)
         else:
-            wanted: list[Read] = [*(_column(name) for name in does.bucket_by), *map(Role, does.roles or ())]
-            _check_there(wanted, there)
+            _check_there(_gathered(step), there)
     except RecipeError as error:
         yield path, f"step {step.name}{'' if str(error).startswith('reads ') else ':'} {error}"
 
@@ -210,9 +228,7 @@ def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> No
 def _check_select(select: Select, there: Available) -> None:
     # DuckDB is imported only where an expression is.
     from shardprep.expressions.condition import check_condition, check_order
-    from shardprep.expressions.engine import QueryLimits, shared
-    from shardprep.expressions.query import Query
-    from shardprep.expressions.syntax import parse_order
+    from shardprep.expressions.query import Query, order_reads
 
     def types(columns: Sequence[Column]) -> ColumnTypes:
         return {**there.types_of([one for one in columns if one.folded != _KEY]), _KEY: "string"}
@@ -221,6 +237,6 @@ def _check_select(select: Select, there: Available) -> None:
     _check_there(where, there, select.where)
     check_condition(select.where, types(where))
     if select.sort is not None:
-        order = [Column(path) for path in parse_order(shared(QueryLimits()), select.sort)]
+        order = order_reads(select.sort)
         _check_there(order, there, select.sort)
         check_order(select.sort, types(order))

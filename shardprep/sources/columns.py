@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from shardprep.core.sample import Record
 from shardprep.errors import SourceError
 from shardprep.redaction import redact
 from shardprep.sources.captions import clean_text
+from shardprep.sources.safe_names import NameClash, find_clashes, safe_names
 
 MAX_DEPTH = 32
 MAX_COLUMNS = 4096
@@ -19,7 +19,6 @@ MAX_COLUMNS = 4096
 
 _INT64 = 1 << 63
 _NO_COLUMNS: Record = {}
-_UNSAFE = re.compile(r"\W+")
 
 
 def look_up(row: Mapping[str, Any], column: str) -> Any:
@@ -92,16 +91,16 @@ def shape_problem(document: Mapping[str, Any]) -> str | None:
     return None
 
 
-def typed_columns(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def typed_columns(rows: Sequence[Mapping[str, Any]], clashes: Callable[[NameClash], None] = lambda clash: None) -> list[dict[str, Any]]:
     """Return the rows with every value of a column of one type, so that all shards agree.
 
     Numbers become floats where one of them is; objects are taken field by field; what mixes types, or nests lists of
     objects, becomes text (JSON where it was no text). NaN is null, as are empty objects. Names keep letters, digits and
-    `_`, the rest becomes `_`; names that would then be equal but for case are numbered. SourceError where all rows together
-    have more columns than a ledger may hold.
+    `_`, the rest becomes `_`; those of them that would then be equal but for case get a digest each, which `clashes` is told.
+    SourceError where all rows together have more columns than a ledger may hold.
     """
     _check_number(rows)
-    return [row or {} for row in _one_type([dict(row) for row in rows])]
+    return [row or {} for row in _one_type([dict(row) for row in rows], ("meta",), clashes)]
 
 
 def _check_number(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -122,12 +121,12 @@ def _check_number(rows: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
-def _one_type(values: list[Any]) -> list[Any]:
+def _one_type(values: list[Any], path: tuple[str, ...], clashes: Callable[[NameClash], None]) -> list[Any]:
     present = [value for value in values if value is not None]
     if not present:
         return values
     if all(isinstance(value, Mapping) for value in present):
-        return _objects(values)
+        return _objects(values, path, clashes)
     if all(isinstance(value, bool) for value in present):
         return values
     if all(_is_int(value) for value in present):
@@ -135,14 +134,18 @@ def _one_type(values: list[Any]) -> list[Any]:
     if all(_is_int(value) or _is_float(value) for value in present):
         return [None if value is None or math.isnan(value) else float(value) for value in values]
     if all(isinstance(value, list) for value in present):
-        return _lists(values)
+        return _lists(values, path, clashes)
     return [None if value is None else _text(value) for value in values]
 
 
-def _objects(values: list[Any]) -> list[Any]:
+def _objects(values: list[Any], path: tuple[str, ...], clashes: Callable[[NameClash], None]) -> list[Any]:
     fields = dict.fromkeys(str(name) for value in values if value is not None for name in value)
     names = safe_names(list(fields))
-    columns = {names[field]: _one_type([None if value is None else value.get(field) for value in values]) for field in fields}
+    for clash in find_clashes(path, names):
+        clashes(clash)
+    columns: dict[str, list[Any]] = {}
+    for field, name in names.items():
+        columns[name] = _one_type([None if value is None else value.get(field) for value in values], (*path, name), clashes)
     rows: list[Any] = []
     for i in range(len(values)):
         row = {name: column[i] for name, column in columns.items() if column[i] is not None}
@@ -150,31 +153,12 @@ def _objects(values: list[Any]) -> list[Any]:
     return rows
 
 
-def _lists(values: list[Any]) -> list[Any]:
+def _lists(values: list[Any], path: tuple[str, ...], clashes: Callable[[NameClash], None]) -> list[Any]:
     flat = [item for value in values if value is not None for item in value]
     if any(isinstance(item, (list, Mapping)) for item in flat):
         return [None if value is None else _text(value) for value in values]
-    items = iter(_one_type(flat))
+    items = iter(_one_type(flat, path, clashes))
     return [None if value is None else [next(items) for _ in value] for value in values]
-
-
-def safe_names(names: Sequence[str]) -> dict[str, str]:
-    """Return a name for each name that holds only letters, digits and `_`, no two of them equal but for case."""
-    safe: dict[str, str] = {}
-    taken: set[str] = set()
-    # names that are safe already keep themselves, and the order in which columns came does not matter
-    for name in sorted(names, key=lambda name: (_is_odd(name), name)):
-        base = (_UNSAFE.sub("_", name).strip("_") or "column") if _is_odd(name) else name
-        chosen, number = base, 2
-        while chosen.lower() in taken:
-            chosen, number = f"{base}_{number}", number + 1
-        taken.add(chosen.lower())
-        safe[name] = chosen
-    return safe
-
-
-def _is_odd(name: str) -> bool:
-    return not name or _UNSAFE.search(name) is not None
 
 
 def _is_int(value: Any) -> bool:

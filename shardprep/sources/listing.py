@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from shardprep.core.hints import nearest
+from shardprep.core.reads import Column
 from shardprep.core.sample import Sample, flatten
 from shardprep.errors import RecipeError
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.keys import longer_key
 from shardprep.sources.lists import list_rows
+from shardprep.sources.safe_names import NameClash, refuse_ambiguous
 from shardprep.sources.spec import FOLDER, SourceSpec
 from shardprep.sources.tar_index import TarIndexes
 from shardprep.sources.tars import list_tars
@@ -18,19 +20,27 @@ from shardprep.sources.videos import list_videos
 
 
 def list_source(
-    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+    spec: SourceSpec,
+    exclude: Sequence[str] = (),
+    indexes: TarIndexes | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    clashes: list[NameClash] | None = None,
 ) -> list[SourceEntry]:
     """Return the entries of a source, sorted by path, keys unique. Files below `exclude` (the output) are skipped.
 
-    `indexes` know tars and JSON files that were read before; `say` is told what a person should know.
+    `indexes` know tars and JSON files that were read before; `say` is told what a person should know. `clashes` gets the
+    names of metadata that no column has, as several would have it.
     """
+    found: list[NameClash] = [] if clashes is None else clashes
     if spec.videos is not None:
-        entries = list_videos(spec, exclude, indexes, say)
+        entries = list_videos(spec, exclude, indexes, say, found.append)
     elif spec.list is not None:
-        entries = list_rows(spec)
+        entries = list_rows(spec, found.append)
     else:
-        entries = list_tars(spec, exclude, indexes, say)
-    return sorted(_with_unique_keys(_grouped(entries, spec.group_by)), key=lambda entry: (entry.path, entry.key))
+        entries = list_tars(spec, exclude, indexes, say, found.append)
+    for clash in found:
+        say(f"{clash}: their names are equal but for case, or for letters that no name has")
+    return sorted(_with_unique_keys(_grouped(entries, spec.group_by, found)), key=lambda entry: (entry.path, entry.key))
 
 
 def _with_unique_keys(entries: list[SourceEntry]) -> list[SourceEntry]:
@@ -61,12 +71,13 @@ def _folder(entry: SourceEntry) -> str:
     return f"{folder}/{tar}.tar".lstrip("/") if is_tar else folder or "."
 
 
-def _grouped(entries: list[SourceEntry], group_by: str | None) -> list[SourceEntry]:
+def _grouped(entries: list[SourceEntry], group_by: str | None, clashes: Sequence[NameClash]) -> list[SourceEntry]:
     if group_by is None:
         return entries
     if group_by == FOLDER:
         return [replace(entry, group=_folder(entry)) for entry in entries]
     column = group_by if group_by.startswith("meta.") else f"meta.{group_by}"
+    refuse_ambiguous("source.group_by:", [Column(tuple(column.split(".")))], clashes)
     known = dict.fromkeys(name for entry in entries for name, _ in flatten(entry.record))
     if column not in known:
         hint = nearest(column, list(known)) or f"; there is {', '.join(known)}"

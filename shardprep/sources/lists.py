@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from shardprep.sources.given_clips import merge_clips, span_of
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, absolute, is_url, join, public, relative, scheme_of, split_url, suffix_of
 from shardprep.sources.rows import Row, read_rows
+from shardprep.sources.safe_names import NameClash
 from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.videos import file_entry
 
@@ -25,7 +26,7 @@ SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs memory".split())
 """Kinds of stores that a row may name besides those of the recipe: data does not choose which code is loaded."""
 
 
-def list_rows(spec: SourceSpec) -> list[SourceEntry]:
+def list_rows(spec: SourceSpec, clashes: Callable[[NameClash], None] = lambda clash: None) -> list[SourceEntry]:
     """Return an entry per row; one with a problem where the row has no path, names no file, or a file that an earlier row named.
 
     With `start_column`, rows that name one file are the clips of one entry.
@@ -36,7 +37,7 @@ def list_rows(spec: SourceSpec) -> list[SourceEntry]:
     _check_columns(spec, rows, name)
     root = absolute(spec.root) if spec.root is not None else folder
     odd = [shape_problem(_metadata(spec, row)) for row in rows]
-    metas = typed_columns([{} if problem else _metadata(spec, row) for row, problem in zip(rows, odd, strict=True)])
+    metas = typed_columns([{} if problem else _metadata(spec, row) for row, problem in zip(rows, odd, strict=True)], clashes)
     urls = [_locate(look_up(row, spec.path_column), root, {scheme_of(place), scheme_of(root)}) for row in rows]
     files = stat_files((url for url, problem in urls if problem is None), spec.storage_options)
     entries: list[SourceEntry] = []

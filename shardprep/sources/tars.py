@@ -17,6 +17,7 @@ from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, count_suffixes, find
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
+from shardprep.sources.safe_names import NameClash
 from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.tar_index import TEXT_SUFFIX, TarIndexes, TarSample
 
@@ -34,7 +35,11 @@ class _Found:
 
 
 def list_tars(
-    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+    spec: SourceSpec,
+    exclude: Sequence[str] = (),
+    indexes: TarIndexes | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    clashes: Callable[[NameClash], None] = lambda clash: None,
 ) -> list[SourceEntry]:
     """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
@@ -60,7 +65,7 @@ def list_tars(
             raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")
     samples = [_Found(tars[url], url, found.files[url], one) for url, own in by_tar.items() for one in own]
-    metas = typed_columns([_metadata(spec, one.sample) for one in samples])
+    metas = typed_columns([_metadata(spec, one.sample) for one in samples], clashes)
     return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
 
 

@@ -17,6 +17,7 @@ from shardprep.sources.entry import SourceEntry, SourceMember
 from shardprep.sources.find import UNREACHABLE, Files, Found, count_suffixes, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import WEB, is_url, public, relative, scheme_of, split_url, suffix_of
+from shardprep.sources.safe_names import NameClash
 from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.tar_index import TarIndexes
 
@@ -24,7 +25,11 @@ MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 def list_videos(
-    spec: SourceSpec, exclude: Sequence[str] = (), indexes: TarIndexes | None = None, say: Callable[[str], None] = lambda text: None
+    spec: SourceSpec,
+    exclude: Sequence[str] = (),
+    indexes: TarIndexes | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    clashes: Callable[[NameClash], None] = lambda clash: None,
 ) -> list[SourceEntry]:
     """Return an entry per video, and per image where these are asked for; SourceError where there is none."""
     found = find(spec.locations, MEDIA_SUFFIXES, exclude, spec.storage_options)
@@ -43,7 +48,7 @@ def list_videos(
     named = sorted(url for url in found.named if scheme_of(url) not in WEB)
     around = {**stat_files((beside for url in named for beside in _beside(url)), spec.storage_options), **found.around}
     entries = [file_entry(url, relative(public(url), found.root), file, around) for url, file in files.items()]
-    return _with_documents(entries, around, spec, indexes or TarIndexes())
+    return _with_documents(entries, around, spec, indexes or TarIndexes(), clashes)
 
 
 def _without_companions(found: Found, with_images: bool, say: Callable[[str], None]) -> Files:
@@ -85,7 +90,11 @@ def _nothing(found: Found) -> str:
 
 
 def _with_documents(
-    entries: list[SourceEntry], around: Mapping[str, StoredFile], spec: SourceSpec, indexes: TarIndexes
+    entries: list[SourceEntry],
+    around: Mapping[str, StoredFile],
+    spec: SourceSpec,
+    indexes: TarIndexes,
+    clashes: Callable[[NameClash], None],
 ) -> list[SourceEntry]:
     """Return the entries with the fields of the JSON files beside them as metadata, and their texts as captions."""
     files = {c.url: around[c.url] for entry in entries for c in entry.captions if c.suffix == RECORD_SUFFIX}
@@ -93,7 +102,7 @@ def _with_documents(
         return entries
     found = indexes.documents(files, lambda url, file: _read_document(url, file, spec.storage_options))
     answers: list[dict[str, Any]] = [next((found[c.url] for c in entry.captions if c.url in files), {}) for entry in entries]
-    metas = typed_columns([answer.get("document") or {} for answer in answers])
+    metas = typed_columns([answer.get("document") or {} for answer in answers], clashes)
     return [_with_document(entry, answer, meta) for entry, answer, meta in zip(entries, answers, metas, strict=True)]
 
 

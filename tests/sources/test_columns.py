@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardprep.expressions.tables import arrow_table, concat
-from shardprep.sources.columns import CompactRecord, look_up, safe_names, typed_columns
+from shardprep.sources.columns import CompactRecord, look_up, typed_columns
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
 
@@ -60,17 +60,6 @@ def test_any_json_makes_columns_of_one_type_over_all_shards(rows: list[dict[str,
     whole = arrow_table(typed)
     parts = concat([arrow_table([row]) for row in typed])
     assert {f.name for f in whole.schema} == {f.name for f in parts.schema}
-
-
-def test_safe_names_are_distinct_whatever_the_order() -> None:
-    names = ["a b", "a.b", "a_b", "A_b", "", "...", "ü", "1"]
-    safe = safe_names(names)
-    assert safe == safe_names(names[::-1])
-    assert safe["A_b"] == "A_b"
-    assert safe["a_b"] == "a_b_2"
-    assert safe["ü"] == "ü"
-    assert len({name.lower() for name in safe.values()}) == len(names)
-    assert not any(c in name for name in safe.values() for c in " .-'\"")
 
 
 def test_look_up_goes_into_objects_and_lists() -> None:
