@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 import av
 import av.error
 
+from shardprep.core.animation import is_animated_webp
 from shardprep.core.blob import Blob
 from shardprep.errors import ShardprepError
+from shardprep.media.animated_webp import BadWebp, copy_frames
 from shardprep.media.box_counts import FalseCount, check_counts
 
 if TYPE_CHECKING:
@@ -21,9 +23,6 @@ MAX_PIXELS = 16384 * 16384 // 4
 """Largest frame that is decoded, in pixels: a header may claim anything, and a frame is allocated before it is filled."""
 
 _READ_BYTES = 1 << 17
-
-WEBP_TO_GIF = "python -c \"from PIL import Image; Image.open('IN.webp').save('OUT.gif', save_all=True)\""
-"""What to run where an animated WebP is to be used: Pillow reads it."""
 
 # Data opens nothing: ffmpeg takes a text for a list of files to read (ffconcat) or for an address to listen on (SDP).
 _NO_PROTOCOL = "none"
@@ -41,11 +40,13 @@ class DecodeError(ShardprepError):
 def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open `blob` and yield its container and first video stream (cover pictures do not count), ready to decode.
 
-    Raises DecodeError: `damaged`, `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`, `animated-webp`.
+    Raises DecodeError: `damaged`, `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`; of an animated WebP, which is
+    decoded here and now, also `decode-error`.
     """
-    with open_container(blob, max_pixels=max_pixels) as container:
-        if container.format.name == "webp_pipe":
-            _refuse_animated_webp(blob)
+    with ExitStack() as stack:
+        container = stack.enter_context(open_container(blob, max_pixels=max_pixels))
+        if container.format.name == "webp_pipe" and is_animated_webp(blob):
+            container = stack.enter_context(open_container(_copy_frames(blob, max_pixels), max_pixels=max_pixels))
         stream = _video_stream(container)
         _check_pixels(stream.codec_context.width, stream.codec_context.height, max_pixels)
         stream.thread_type = "AUTO"
@@ -93,12 +94,11 @@ def _open(file: object, max_pixels: int) -> InputContainer:
         raise DecodeError("not-a-video", f"no container that ffmpeg can read, or one cut short: {error.strerror}") from error
 
 
-def _refuse_animated_webp(blob: Blob) -> None:
-    # RFC 9649, 2.7: a VP8X chunk whose flags say animation.
-    with blob.open() as file:
-        head = file.read(21)
-    if head[12:16] == b"VP8X" and head[20] & 0x02:
-        raise DecodeError("animated-webp", f"ffmpeg cannot decode an animated WebP; make a GIF of it first, with Pillow: {WEBP_TO_GIF}")
+def _copy_frames(blob: Blob, max_pixels: int) -> Blob:
+    try:
+        return copy_frames(blob, max_pixels)
+    except BadWebp as error:
+        raise DecodeError(error.reason, str(error)) from error
 
 
 def _video_stream(container: InputContainer) -> VideoStream:

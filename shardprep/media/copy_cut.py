@@ -36,6 +36,8 @@ def cut_copy(blob: Blob, clips: Sequence[Intervals], *, keep_audio: bool = False
     timeline, packets = read_packets(blob, on_corrupt=on_corrupt)
     if not timeline.is_timed:
         raise DecodeError("no-frame-times", f"{timeline.container} files do not say when frames are shown; use mode: exact")
+    if timeline.container == "webp":
+        raise DecodeError("no-container", "frames of an animated WebP go into neither mp4 nor Matroska as they are; use mode: exact")
     _check_aspect(blob, timeline)
     index = {pts: i for i, pts in enumerate(timeline.pts)}
     plans = [_plan(intervals, timeline, packets, index) for intervals in clips]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import av.error
 
 from shardprep.core.blob import Blob
+from shardprep.media.animated_webp import stored_pixel_format
 from shardprep.media.colours import is_full_range
 from shardprep.media.container import DecodeError, decoder_words, open_video
 from shardprep.media.timeline import Timeline, codec_name, decodable_packets, read_timeline
@@ -81,6 +82,10 @@ def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None
         frame = _first_frame(container, stream)
         profile = stream.codec_context.profile or "unknown"
         num_audio_streams = len(container.streams.audio)
+    pixel_format, is_full = frame.format.name, is_full_range(frame)
+    if timeline.container == "webp":
+        pixel_format = stored_pixel_format(blob)
+        is_full = pixel_format == "argb"
     seconds = float((timeline.end_pts - timeline.pts[0]) * timeline.time_base)
     return MediaFacts(
         width=timeline.width,
@@ -93,14 +98,14 @@ def probe(blob: Blob, timeline: Timeline | None = None, *, num_sizes: int | None
         container=timeline.container,
         codec=timeline.codec,
         profile=profile,
-        pixel_format=frame.format.name,
+        pixel_format=pixel_format,
         field_order=timeline.field_order,
         interlaced=timeline.interlaced,
         num_sizes=1 if timeline.num_frames == 1 else num_sizes,
         rotation=timeline.orientation.degrees,
         is_mirrored=timeline.orientation.is_mirrored,
         aspect=float(timeline.pixel_aspect) * timeline.width / timeline.height,
-        colour_range="full" if is_full_range(frame) else "limited",
+        colour_range="full" if is_full else "limited",
         hdr=int(frame.color_trc) in HDR_TRANSFERS,
         num_audio_streams=num_audio_streams,
         bit_rate=round(8 * blob.size / seconds),

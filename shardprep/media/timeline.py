@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import av.error
 
 from shardprep.core.blob import Blob
+from shardprep.media.animated_webp import COPY_NAME
 from shardprep.media.container import MAX_PIXELS, DecodeError, check_fragments, decoder_words, open_container, open_video
 from shardprep.media.orientation import UPRIGHT, Orientation, orientation_of
 from shardprep.media.resize import square_size
@@ -27,7 +28,7 @@ OnCorrupt = Literal["fail", "keep"]
 """At damage in the middle of a video: raise, or let the video end at the last good frame."""
 
 # Their index says which packets are key frames and where they lie, and their packets carry true presentation times.
-_SEEKABLE = frozenset({"mov", "matroska"})
+_SEEKABLE = frozenset({"mov", "matroska", "webp"})
 # AVI stores no presentation times, only that one frame is decoded at each beat.
 _UNTIMED = frozenset({"avi"})
 # Streams without a table of contents: two of them joined end to end are one file, in which the clock starts anew.
@@ -158,11 +159,13 @@ def build_timeline(container: InputContainer, stream: VideoStream, packets: Sequ
 
 def codec_name(stream: VideoStream | AudioStream) -> str:
     """Return the name of the stream's format as ffprobe gives it (`av1`), not that of the decoder (`libdav1d`)."""
-    return stream.codec_context.codec.canonical_name
+    return "webp" if stream.container.name == COPY_NAME else stream.codec_context.codec.canonical_name
 
 
 def _container_name(container: InputContainer) -> str:
-    """Return ffmpeg's first name of the format: `mov` for every mp4, `matroska` for WebM."""
+    """Return ffmpeg's first name of the format: `mov` for every mp4, `matroska` for WebM; `webp` for an animated one, read as its copy."""
+    if container.name == COPY_NAME:
+        return "webp"
     return container.format.name.partition(",")[0]
 
 

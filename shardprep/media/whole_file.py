@@ -179,6 +179,11 @@ def _riff(file: BinaryIO, size: int) -> str | None:
     return None
 
 
+def _webp(file: BinaryIO, size: int) -> str | None:
+    """Compare the length of the RIFF chunk, which no encoder rounds (RFC 9649, 2.4)."""
+    return _behind("RIFF chunk", 8 + int.from_bytes(_read(file, 4, 4), "little"), size)
+
+
 _ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 _ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
@@ -261,6 +266,7 @@ _CHECKS: Mapping[str, Callable[[BinaryIO, int], str | None]] = {
     "asf": _asf,
     "ogg": _ogg,
     "gif": _gif,
+    "webp": _webp,
     "jpeg_pipe": _jpeg,
     "image2": _jpeg,
 }

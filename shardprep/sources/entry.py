@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shardprep.core.animation import is_animated_webp
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Member, Record, Sample, merge_records
 from shardprep.errors import SourceError
@@ -101,7 +102,8 @@ def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = N
     """Return the sample with lazy members and its whole record; SourceError where it has a problem or its caption cannot be read."""
     if entry.problem is not None:
         raise SourceError(f"{entry.path}: {entry.problem}")
-    members = [Member(member.suffix, _blob(member, storage_options)) for member in entry.members]
+    blobs = [_blob(member, storage_options) for member in entry.members]
+    members = _moving([Member(member.suffix, blob) for member, blob in zip(entry.members, blobs, strict=True)])
     record = entry.record
     for caption in entry.captions:
         text = read_caption(_blob(caption, storage_options), caption.suffix, f"{entry.path}: its caption file {caption.url}")
@@ -109,6 +111,15 @@ def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = N
             record = merge_records(record, {"caption": {"text": text}})
             break
     return Sample(key=entry.key, record=record, members={member.role: member for member in members})
+
+
+def _moving(members: list[Member]) -> list[Member]:
+    """Return the members with an animated WebP as the video, where the sample has no other."""
+    if any(member.role == "video" for member in members):
+        return members
+    return [
+        Member("video.webp", member.blob) if member.suffix == "webp" and is_animated_webp(member.blob) else member for member in members
+    ]
 
 
 def _blob(member: SourceMember, storage_options: Mapping[str, Any] | None) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from shardprep.testing import videos
 
@@ -66,6 +69,20 @@ def huge_gif() -> bytes:
     return data[:6] + struct.pack("<HH", 65535, 65535) + data[10:]
 
 
+def moving_webp() -> bytes:
+    """An animated WebP."""
+    file = io.BytesIO()
+    first, *others = map(Image.fromarray, videos.draw([videos.Shot(seconds=0.5, px_per_second=40, seed=1)], height=48, width=64))
+    first.save(file, "webp", save_all=True, append_images=others, duration=40)
+    return file.getvalue()
+
+
+def huge_webp() -> bytes:
+    """An animated WebP that claims a canvas of 16384x16384."""
+    data = moving_webp()
+    return data[:24] + b"\xff\x3f\x00" * 2 + data[30:]
+
+
 LIST_OF_FILES = b"ffconcat version 1.0\nfile secret.bin\n"
 """ffmpeg's own list of files: what it names lies where the command runs."""
 PLAYLIST = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:secret.bin\n#EXT-X-ENDLIST\n"
@@ -84,6 +101,9 @@ CONTENTS: Mapping[str, tuple[Callable[[], bytes], Fate]] = {
     "audio-only.mp4": (videos.audio_only, Lost(stage="probe_media", reason="no-video-stream", words="holds audio")),
     "huge-claim.avi": (videos.huge_claim, Lost(stage="probe_media", reason="decode-error", words="before the first frame")),
     "huge-claim-image.png": (huge_png, Lost(stage="probe_media", reason="decode-error", words="before the first frame")),
+    "moving.webp": (moving_webp, Through(width=64, height=48, num_frames=12)),
+    "torn.webp": (lambda: moving_webp()[:-100], Lost(stage="probe_media", reason="truncated", words="its RIFF chunk ends at byte")),
+    "vast.webp": (huge_webp, Lost(stage="probe_media", reason="too-large", words="at most 67108864 pixels are decoded")),
     "huge-claim-too.gif": (huge_gif, Lost(stage="probe_media", reason="decode-error", words="before the first frame")),
     "lying.mp4": (lying_mp4, Through(width=160, height=120, num_frames=12)),
     "one-pixel.mkv": (videos.one_pixel, Lost(stage="cut_clips", reason="too-small", words="1x1 pixels", as_child=True)),
