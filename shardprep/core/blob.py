@@ -62,7 +62,7 @@ class TempBlob:
         self._file, self._offset = file, offset
         self.size = os.fstat(file.fileno()).st_size - offset if size is None else size
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         fd = os.dup(self._file.fileno())
         return io.BufferedReader(_FileRange(fd, self._offset, self.size), 1 << 18)
 

@@ -42,7 +42,7 @@ class SourceSpec:
     captions: Literal["beside", "none"] = "beside"
     """Whether `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption; the fields of the JSON become `meta.*`."""
     images: bool = False
-    """Whether images in folders are samples too, of one frame, and animated WebPs as videos; one beside a video of the same name never is."""
+    """Whether images in folders are samples too, of one frame (an animated WebP: a video); one beside a video of the same name never is."""
     group_by: str | None = None
     """`folder`, or a metadata column: sources with equal values stay in one shard."""
     samples_per_shard: int | Literal["auto"] = "auto"

