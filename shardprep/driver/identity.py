@@ -18,8 +18,15 @@ _LONGEST = 160
 
 def pass_identity(stages: Sequence[Stage], settings: WorkSettings, weigh: Callable[[str], str] = digest_weights) -> dict[str, Any]:
     """Return what the results of a pass depend on beside its input; `weigh` returns the digest of weights by name."""
-    identities = [stage_identity(stage, {w.name: weigh(w.name) for w in stage.weights}) for stage in stages]
+    digests = {name: weigh(name) for name in dict.fromkeys(w.name for stage in stages for w in stage.weights)}
+    identities = [stage_identity(stage, {w.name: digests[w.name] for w in stage.weights}) for stage in stages]
     return {"format": FORMAT_VERSION, "stages": identities, "settings": settings.identity()}
+
+
+def digests_in(identity: Mapping[str, Any], stages: Sequence[Stage]) -> dict[str, str]:
+    """Return the digests of the weights of a pass by name, from the identity that `pass_identity` made of its stages."""
+    named = zip(stages, identity["stages"], strict=True)
+    return {w.name: digest for stage, one in named for w, digest in zip(stage.weights, one["weights"], strict=True)}
 
 
 def gather_identity(gather: Select | Pack) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from shardprep.driver.absent_weights import refuse_absent_weights
 from shardprep.driver.claims import claims_of
 from shardprep.driver.failure_budget import FailureBudget
 from shardprep.driver.failures import first_failure
-from shardprep.driver.identity import random_models
+from shardprep.driver.identity import digests_in, random_models
 from shardprep.driver.lease import RunLease
 from shardprep.driver.left import Left, what_is_left
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
@@ -167,8 +167,10 @@ class _Run:
     def _pass(self, step: Pass, parent: StepState) -> None:
         state = self._opened(step, parent)
         planned = PlannedPass(step.name, step.stages)
+        weights = digests_in(state.info.identity, step.stages)
         tasks = [
-            replace(self._task(state, shard), chain=parent.chain(shard), stages=step.stages, reads=planned.reads) for shard in state.todo
+            replace(self._task(state, shard), chain=parent.chain(shard), stages=step.stages, reads=planned.reads, weights=weights)
+            for shard in state.todo
         ]
         self._complete(state, "pass", parent.num_samples(), self.executor.run(tasks, work_on), random_models(step.stages))
 

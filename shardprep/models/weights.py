@@ -12,6 +12,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from shardprep.errors import RecipeError
@@ -94,6 +95,11 @@ def digest_weights(name: str) -> str:
     return _digest_file(found) if found.is_file() else _digest_folder(found)
 
 
+def is_digest_of_files(digest: str) -> bool:
+    """Whether a digest is that of files on this machine, and not a commit of the hub or a tag."""
+    return re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+
+
 def describe(name: str) -> str:
     """Return `NAME@REVISION` for records, without machine paths; random weights are called RANDOM MODEL."""
     found = resolve(name)
@@ -151,12 +157,17 @@ def _digest_file(path: Path) -> str:
     stat = path.stat()
     identity = "\n".join(map(str, (path.resolve(), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_dev, stat.st_ino)))
     note = cache_folder() / "digests" / hashlib.sha256(identity.encode()).hexdigest()
-    if note.is_file() and re.fullmatch(r"[0-9a-f]{64}", known := note.read_text(encoding="ascii")):
+    if note.is_file() and is_digest_of_files(known := note.read_text(encoding="ascii")):
         return known
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _read_digest(path, identity)
     _remember(note, digest)
     return digest
+
+
+@lru_cache(maxsize=1024)  # where no cache can be written, a worker still reads a file once and not for every shard
+def _read_digest(path: Path, _identity: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remember(note: Path, digest: str) -> None:

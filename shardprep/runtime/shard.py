@@ -18,6 +18,7 @@ from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
 from shardprep.runtime.reuse import find_earlier, sample_digest
 from shardprep.runtime.rows import Result, result_of
+from shardprep.runtime.same_weights import check_weights
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.write import ShardWriter, find_standing
 from shardprep.shards.checked import CheckedBlob
@@ -31,7 +32,7 @@ from shardprep.sources.refused import check_store
 def make_shard(task: ShardTask, processes: Mapping[int, Process]) -> ShardResult:
     """Make one shard and commit it; `processes` are the opened stages by `id`.
 
-    Raises Unavailable, ShardError or StoreError where nothing could be committed.
+    Raises Unavailable, ShardError, StoreError or WeightsChanged where nothing could be committed.
     """
     store = Store(task.out_url, task.storage_options)
     if standing := find_standing(task, store):
@@ -68,6 +69,8 @@ def _make(task: ShardTask, processes: Mapping[int, Process], work: Work, store: 
         # A generator that is asked once more runs what follows its last sample.
         assert next(made, None) is None, "more results than samples"
         _check_inputs(task)
+        # A file that is written over changes under the tensors that a library has mapped of it.
+        check_weights(task.weights, local_only=True)
         committed, adopted = writer.commit(num_reused=len(reused), reused_seconds=earlier.seconds_per_sample * len(reused))
     return ShardResult(
         shard=task.shard,

@@ -56,6 +56,8 @@ class ShardTask:
     chain: Chain = ()
     """The input shard's ledgers; empty where the samples come from a source."""
     entries: tuple[SourceEntry, ...] = ()
+    weights: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the weights that the stages load, by name, as they entered the fingerprint."""
     settings: WorkSettings = field(default_factory=WorkSettings)
     storage_options: Mapping[str, Any] | None = None
     """Options of the file system that holds the sets."""

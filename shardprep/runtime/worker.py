@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.reduction import ForkingPickler
 from typing import Literal, TypeVar
@@ -21,6 +21,7 @@ from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError
 from shardprep.runtime.call import RAISED, DeviceLost, said_by
 from shardprep.runtime.held import held_at_rest, note_base
 from shardprep.runtime.journal import Call, Journal
+from shardprep.runtime.same_weights import WeightsChanged, check_weights
 from shardprep.runtime.shard import make_shard
 from shardprep.runtime.task import ShardResult, ShardTask
 
@@ -40,7 +41,8 @@ class WorkerProblem:
     """Why a worker could not make a shard. As text: not every exception can be sent to another process."""
 
     kind: ProblemKind
-    """`stage`: a stage could not be opened, so that no shard can be made; `interrupted`: Ctrl-C came, or a stage says so."""
+    """`stage`: a stage could not be opened, or its weights were replaced, so that no shard can be made; `interrupted`: Ctrl-C came, or a
+    stage says so."""
     message: str
     traceback: str
     call: Call | None = None
@@ -60,16 +62,20 @@ class OpenStages:
     base_bytes: int | None = None
     """What the process held when they were opened, or when it began: not what it keeps of the shards that it made since."""
 
-    def get(self, stages: Sequence[Stage], worker: Worker, journal: Journal) -> list[Process]:
-        """Return the opened stages, opening them where they are not those of the call before.
+    def get(self, stages: Sequence[Stage], worker: Worker, journal: Journal, weights: Mapping[str, str]) -> list[Process]:
+        """Return the opened stages, opening them where they are not those of the call before, or load other weights.
 
-        Raises Unavailable, and StageNotOpened for everything else that a stage raises.
+        Raises WeightsChanged where the weights are not those with these digests, before or after loading; Unavailable; and StageNotOpened
+        for everything else that a stage raises.
         """
         named = [[f"{type(s).__module__}.{type(s).__qualname__}", settings_of(s)] for s in stages]
-        identity = canonical_json([asdict(worker), named])
+        identity = canonical_json([asdict(worker), named, dict(weights)])
         if identity != self.identity:
             self.close()
-            self.processes = [_opened(stage, worker, journal) for stage in stages]
+            check_weights(weights)
+            processes = [_opened(stage, worker, journal) for stage in stages]
+            check_weights(weights)
+            self.processes = processes
             self.identity = identity
             self.base_bytes = held_at_rest()
         return self.processes
@@ -133,7 +139,7 @@ def work_on(task: ShardTask) -> ShardResult:
     worker = Worker(device=_device(task.stages), threads=task.settings.threads, on_corrupt=task.settings.on_corrupt)
     journal = Journal(task.journal)
     try:
-        processes = _open_stages.get(task.stages, worker, journal)
+        processes = _open_stages.get(task.stages, worker, journal, task.weights)
     finally:
         journal.close()
     _limit_threads(task.settings.threads)
@@ -183,6 +189,7 @@ def _kind(error: BaseException) -> ProblemKind:
         (StoreError, "store"),
         (ShardError, "shard"),
         (StageNotOpened, "stage"),
+        (WeightsChanged, "stage"),
     ]
     return next((kind for known, kind in kinds if isinstance(error, known)), "other")
 

@@ -34,13 +34,13 @@ def nothing_opened() -> None:
 
 def test_stages_are_opened_once_and_let_go_where_others_come() -> None:
     stages = OpenStages()
-    first = stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None))
-    assert stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None)) is first
+    first = stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None), {})
+    assert stages.get([Load(), Load(weights_name="b")], Worker(), Journal(None), {}) is first
     assert OPENED == ["a on cpu", "b on cpu"]
-    stages.get([Load(weights_name="c")], Worker(), Journal(None))
+    stages.get([Load(weights_name="c")], Worker(), Journal(None), {})
     assert OPENED == ["a on cpu", "b on cpu", "c on cpu"]
     assert len(stages.processes) == 1
-    stages.get([Load(weights_name="c")], Worker(on_corrupt="keep"), Journal(None))
+    stages.get([Load(weights_name="c")], Worker(on_corrupt="keep"), Journal(None), {})
     assert len(OPENED) == 4
 
 
@@ -68,9 +68,9 @@ class Fail(Stage):
 def test_a_stage_that_cannot_be_opened_is_opened_again_when_asked_again(kind: str, error: type[Exception], words: str) -> None:
     stages = OpenStages()
     with pytest.raises(error) as caught:
-        stages.get([Fail(kind=kind)], Worker(), Journal(None))
+        stages.get([Fail(kind=kind)], Worker(), Journal(None), {})
     assert str(caught.value) == words
-    assert len(stages.get([Fail(kind=kind)], Worker(), Journal(None))) == 1
+    assert len(stages.get([Fail(kind=kind)], Worker(), Journal(None), {})) == 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ class OpenNothing(Stage):
 
 def test_open_returns_a_function() -> None:
     with pytest.raises(StageNotOpened, match="open_nothing could not be opened: `open` returned NoneType, expected a function of a batch"):
-        OpenStages().get([OpenNothing()], Worker(), Journal(None))
+        OpenStages().get([OpenNothing()], Worker(), Journal(None), {})
 
 
 def test_an_attempt_answers_or_says_why_not(tmp_path: Path) -> None:
