@@ -284,13 +284,16 @@ def decodable_packets(container: InputContainer, stream: VideoStream, *, has_sta
     """Yield the packets from the first key frame on, and at the end the empty one that flushes the decoder.
 
     A recording may start between key frames; what comes before the first one cannot be decoded and is no damage. Where no
-    packet is marked as a key frame all are yielded.
+    packet is marked as a key frame all are yielded. So are those of a file whose index says that it starts with a key frame:
+    ffmpeg takes the mark from a packet whose bytes are none.
     """
     waiting: list[Packet[VideoStream]] = []
     for packet in container.demux(stream):
         is_flush = not packet.size and packet.dts is None
         if not packet.size and not is_flush:
             continue  # an AVI marks a dropped frame so; given to a decoder it would end the stream
+        if not has_started and not waiting and not packet.is_keyframe and _should_be_key(stream, packet):
+            has_started = True
         if not has_started and not packet.is_keyframe and not is_flush and len(waiting) < _MAX_WAITING:
             waiting.append(packet)
             continue
@@ -298,6 +301,15 @@ def decodable_packets(container: InputContainer, stream: VideoStream, *, has_sta
             yield from waiting
         has_started = True
         yield packet
+
+
+def _should_be_key(stream: VideoStream, first: Packet[VideoStream]) -> bool:
+    """Return whether the file's index has a key frame where its first packet is; one that says so of every frame says nothing."""
+    entries = stream.index_entries
+    time = first.pts if first.dts is None else first.dts
+    if not len(entries) or time is None or not entries[0].is_keyframe or entries[0].timestamp > time:
+        return False
+    return len(entries) != stream.frames or not all(entry.is_keyframe for entry in entries)
 
 
 def _beats(packets: Sequence[PacketTime], first: VideoFrame | None) -> tuple[int, ...] | None:

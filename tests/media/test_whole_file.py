@@ -18,6 +18,7 @@ from shardprep.media.container import DecodeError
 from shardprep.media.decode import decode_frames
 from shardprep.media.timeline import read_timeline
 from shardprep.media.whole_file import missing_end
+from shardprep.testing import videos
 
 # Options of ffmpeg per file: every container, and what could be taken for damage.
 FILES = {
@@ -173,3 +174,11 @@ def test_a_recording_whose_elements_have_no_length_is_walked_block_by_block(fold
             place = data.find(element, place + 5)
     assert missing_end(BytesBlob(bytes(data)), "matroska") is None
     assert missing_end(BytesBlob(bytes(data[: len(data) * 55 // 100])), "matroska") is not None
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "matroska", "avi", "flv"])
+def test_a_damaged_first_key_frame_is_no_recording_that_begins_between_key_frames(container: str) -> None:
+    whole = videos.encode(videos.draw([videos.Shot(seconds=2, px_per_second=90, seed=1)]), key_every=24, container=container)
+    assert decode(whole) == 48
+    with pytest.raises(DecodeError, match="before the first frame"):
+        decode(videos.damage(whole, 0))
