@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 DuckDBError = duckdb.Error
 TABLE = "shardprep_rows"
 """The only table: no column of a record has this name, so `a.b` is always a field of the column `a`."""
+ROW = "shardprep_row"
+"""The column that numbers its rows, and how names begin that queries give; no expression may name them."""
 
 
 _SESSION = (

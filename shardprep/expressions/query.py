@@ -9,14 +9,13 @@ import pyarrow as pa
 
 from shardprep.core.reads import Column, narrowed
 from shardprep.errors import RecipeError
-from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql, shared
+from shardprep.expressions.engine import ROW, TABLE, DuckDBError, QueryLimits, connect, first_line, run_sql, shared
 from shardprep.expressions.syntax import parse_expression, parse_order
 from shardprep.expressions.tables import ColumnPath, by_types, project, resolve, table_of, unknown_column
 
 if TYPE_CHECKING:
     import duckdb
 
-_ROW = "shardprep_row"
 _DEFAULT_LIMITS = QueryLimits()
 
 
@@ -61,7 +60,7 @@ class Query:
         return verdicts
 
     def _judge(self, table: pa.Table, num_rows: int) -> list[bool | None]:
-        sql = f"SELECT {_ROW}, (\n{self.expression}\n) FROM {TABLE}"
+        sql = f"SELECT {ROW}, (\n{self.expression}\n) FROM {TABLE}"
         result = _run(self._connection, f"expression {self.expression!r}", _numbered(table, num_rows), sql)
         verdicts = result.column(1)
         if not pa.types.is_boolean(verdicts.type) and (verdicts.null_count < num_rows or not num_rows):
@@ -110,9 +109,9 @@ def run_query(
     paths |= {f"order {text!r}": parse_order(connection, text) for text in [order_by] if text is not None}
     wanted = [path for what, found in paths.items() for path in _resolve_all(what, table.schema, found)]
     # each with a name of its own: ORDER BY would take `key` for the `meta.key` that stands here
-    shown = (f"(\n{text}\n) AS {_ROW}_{place}" for place, text in enumerate(select or ()))
-    sql = ", ".join([f"SELECT {_ROW}", *shown]) + f" FROM {TABLE}"
-    sql += " ORDER BY " + (f"{order_by}\n, {_ROW}" if order_by is not None else _ROW)
+    shown = (f"(\n{text}\n) AS {ROW}_{place}" for place, text in enumerate(select or ()))
+    sql = ", ".join([f"SELECT {ROW}", *shown]) + f" FROM {TABLE}"
+    sql += " ORDER BY " + (f"{order_by}\n, {ROW}" if order_by is not None else ROW)
     sql += f" LIMIT {limit}" if limit is not None else ""
     result = _run(connection, next(iter(paths), "query"), _numbered(project(table, wanted), len(table)), sql)
     if select is None:
@@ -138,7 +137,7 @@ def _is_typed(schema: pa.Schema, path: ColumnPath) -> bool:
 
 def _numbered(table: pa.Table, num_rows: int) -> pa.Table:
     columns = {name: table[name] for name in table.column_names}
-    return pa.table({_ROW: pa.array(range(num_rows), pa.int64()), **columns})
+    return pa.table({ROW: pa.array(range(num_rows), pa.int64()), **columns})
 
 
 def _run(connection: duckdb.DuckDBPyConnection, what: str, table: pa.Table, sql: str) -> pa.Table:

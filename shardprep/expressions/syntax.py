@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from shardprep.core.hints import nearest
 from shardprep.core.reads import fold
 from shardprep.errors import RecipeError
+from shardprep.expressions.engine import ROW, TABLE
 from shardprep.expressions.functions import ALLOWED_FUNCTIONS
+from shardprep.expressions.growth import growth_problem
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,7 +47,12 @@ def parse_order(connection: duckdb.DuckDBPyConnection, order: str) -> tuple[tupl
     kinds = [modifier["type"] for modifier in node["modifiers"]]
     if kinds != ["ORDER_MODIFIER"] or len(node["select_list"]) != 1:
         raise RecipeError(f"order {order!r}: expected columns or expressions, each with ASC or DESC if wanted")
-    return _columns(connection, order, [one["expression"] for one in node["modifiers"][0]["orders"]])
+    terms = [one["expression"] for one in node["modifiers"][0]["orders"]]
+    columns = _columns(connection, order, terms)
+    # DuckDB takes 2 for the second thing that is selected, and nothing is selected here
+    if any(not _columns(connection, order, term) for term in terms):
+        raise RecipeError(f"order {order!r}: a number or another constant orders nothing; name columns, such as scores.flow DESC")
+    return columns
 
 
 def syntax_tree(connection: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
@@ -82,14 +89,24 @@ def _columns(connection: duckdb.DuckDBPyConnection, text: str, tree: Any) -> tup
         if kind not in ALLOWED_CLASSES:
             raise RecipeError(f"expression {text!r}: {_REFUSED_CLASSES.get(kind, f'{kind.lower()} is not allowed')}")
         if kind == "FUNCTION":
-            functions[_function_name(text, node)] = None
+            name = _function_name(text, node)
+            functions[name] = None
+            if growth := growth_problem(name, [argument["expression"] for argument in node["arguments"]]):
+                raise RecipeError(f"expression {text!r}: {growth}")
         chain = () if id(node) in inner else _field_path(node)
         if chain:
             inner.update(id(part) for part in _chained(node))
             if fold(chain[0]) not in bound:
+                _check_hidden(text, chain)
                 columns[chain] = None
     _check_functions(connection, text, list(functions))
     return tuple(columns)
+
+
+def _check_hidden(text: str, path: tuple[str, ...]) -> None:
+    """Refuse what the engine alone knows: its table, whatever database and schema stand before it, and the numbers of its rows."""
+    if fold(path[0]).startswith(ROW) or TABLE in map(fold, path[:3]):
+        raise RecipeError(f"expression {text!r}: {'.'.join(path)} is no column; names that begin with {ROW} are taken")
 
 
 def _field_path(node: Mapping[str, Any]) -> tuple[str, ...]:

@@ -65,7 +65,7 @@ def test_nonsense_is_told_with_the_types(expression: str, words: list[str]) -> N
         "scores.flow IS NULL",
         "strptime(media.codec, '%Y') > timestamp '2020-01-01'",
         "date '2020-01-01' < meta.title::DATE",
-        "repeat('x', 300000000) = 'y'",
+        "nextafter(media.height::DOUBLE, 1) > 1 OR factorial(media.height::INT + 100) > 1",
         "true",
         "struct_keys(scores) = ['flow']",
     ],

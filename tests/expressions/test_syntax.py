@@ -141,3 +141,39 @@ def test_messages_say_what_would_be_right() -> None:
         evaluate("lowr(key) = 'a'", [{"key": "a"}])
     with pytest.raises(RecipeError, match=r"write lower\(column\)"):
         evaluate("key.lower() = 'a'", [{"key": "a"}])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "shardprep_row",
+        "ShardPrep_Row",
+        "shardprep_row_0",
+        "shardprep_rows.shardprep_row",
+        '"shardprep_rows"."shardprep_row"',
+        "SHARDPREP_ROWS.key",
+        "shardprep_rows['shardprep_row']",
+        "main.shardprep_rows.shardprep_row",
+        "temp.main.shardprep_rows.shardprep_row",
+        "shardprep_rows",
+    ],
+)
+def test_the_numbers_of_the_rows_and_the_table_are_hidden(path: str) -> None:
+    rows = [{"key": "a"}, {"key": "b"}]
+    with pytest.raises(RecipeError, match="is no column; names that begin with shardprep_row are taken"):
+        evaluate(f"{path} IS NOT NULL", rows)
+    with pytest.raises(RecipeError, match="is no column; names that begin with shardprep_row are taken"):
+        run_query(pa.Table.from_pylist(rows), order_by=path)
+
+
+@pytest.mark.parametrize("order", ["1", "1 DESC", "-1", "(1)", "1 + 1", "key, 1", "2 NULLS LAST, key", "'key'", "NULL", "1.5", "true"])
+def test_an_order_by_a_place_or_another_constant_is_refused(order: str) -> None:
+    table = pa.Table.from_pylist([{"key": "a"}, {"key": "b"}])
+    for select in (None, ["key"]):
+        with pytest.raises(RecipeError, match="a number or another constant orders nothing"):
+            run_query(table, select=select, order_by=order)
+
+
+def test_an_order_reads_the_columns_of_the_table_not_what_is_selected() -> None:
+    table = pa.Table.from_pylist([{"key": "a", "meta": {"key": 2}}, {"key": "b", "meta": {"key": 1}}])
+    assert run_query(table, select=["meta.key"], order_by="key")["meta.key"].to_pylist() == [2, 1]

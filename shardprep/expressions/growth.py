@@ -1,0 +1,37 @@
+"""What an expression may not do because a few letters of it would make any number of values: the engine's memory limit misses some."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+GROWING = frozenset("range generate_series repeat list_resize array_resize".split())
+"""Functions that make as many values as a number says."""
+
+MOST_LETTERS = 10_000
+"""Most letters that a text is padded to."""
+
+_PADDED = ("lpad", "rpad")
+_FORMATTED = ("format", "printf")
+_WIDE = re.compile(r"[0-9]{5}|\*|\{[^{}]+\{")
+"""In a format: a width of more than four digits, or one that an argument says."""
+
+
+def growth_problem(name: str, arguments: list[Mapping[str, Any]]) -> str | None:
+    """Return why a call with these syntax trees as arguments is refused; None where it makes little of little."""
+    if name in GROWING:
+        return f"{name}() is refused: it makes as many values as a number says"
+    if name in _PADDED and len(arguments) > 1:
+        letters = _constant(arguments[1])
+        if letters is None or not letters.isdecimal() or int(letters) > MOST_LETTERS:
+            return f"{name}() takes as its length a number that is written out, {MOST_LETTERS} at most"
+    if name in _FORMATTED and arguments:
+        pattern = _constant(arguments[0])
+        if pattern is None or _WIDE.search(pattern):
+            return f"{name}() takes as its format a text that is written out, with widths of at most four digits"
+    return None
+
+
+def _constant(node: Mapping[str, Any]) -> str | None:
+    return str(node["literal"]["text"]) if node["class"] == "CONSTANT" else None
