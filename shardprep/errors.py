@@ -29,6 +29,10 @@ class SourceError(ShardprepError):
     """A source folder, list or tar cannot be read at all."""
 
 
+class SourceChanged(SourceError):
+    """A file of a source is no longer the one that was listed: it was changed, replaced or removed since."""
+
+
 class WrongSource(SourceError, RecipeError):
     """What the recipe says of its source leads to nothing, or to something of another kind; raised before anything runs."""
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from shardprep.core.version import FileVersion
 from shardprep.errors import ShardError
 
 if TYPE_CHECKING:
@@ -42,15 +43,31 @@ class BytesBlob:
 
 @dataclass(frozen=True)
 class FileBlob:
-    """A byte range of a local file; opening it opens the file."""
+    """A byte range of a local file; opening it opens the file.
+
+    With a `version`, opening and reading raise SourceChanged where the file is not of that version.
+    """
 
     path: str
     offset: int
     size: int
+    version: FileVersion | None = None
 
     def open(self) -> BinaryIO:
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        return io.BufferedReader(_FileRange(fd, self.offset, self.size), 1 << 18)
+        try:
+            # A pipe that took the file's place would be waited for.
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            if self.version is not None:
+                self.version.check(None, _shown(self.path))
+            raise
+        file = _FileRange(fd, self.offset, self.size, self)
+        try:
+            file.check()
+        except BaseException:
+            file.close()
+            raise
+        return io.BufferedReader(file, 1 << 18)
 
 
 class TempBlob:
@@ -75,11 +92,20 @@ def read_blob(blob: Blob) -> bytes:
         return file.read()
 
 
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 class _FileRange(io.RawIOBase):
     """The bytes `[offset, offset + size)` behind a descriptor that it owns, read without moving a shared position."""
 
-    def __init__(self, fd: int, offset: int, size: int) -> None:
-        self._fd, self._offset, self._size, self._position = fd, offset, size, 0
+    def __init__(self, fd: int, offset: int, size: int, of: FileBlob | None = None) -> None:
+        self._fd, self._offset, self._size, self._position, self._of = fd, offset, size, 0, of
+
+    def check(self) -> None:
+        """Raise SourceChanged where the open file is not of the version that is wanted."""
+        if self._of is not None and self._of.version is not None:
+            self._of.version.check(FileVersion.of(os.fstat(self._fd)), _shown(self._of.path))
 
     def readable(self) -> bool:
         return True
@@ -102,6 +128,8 @@ class _FileRange(io.RawIOBase):
         if not len(view):
             return 0
         count = os.preadv(self._fd, [view], self._offset + self._position)
+        # Afterwards: a write before or during the read has left another mtime by now.
+        self.check()
         if not count:
             raise ShardError(f"the file ends at byte {self._offset + self._position}, inside a member; make the shard again")
         self._position += count

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from shardprep.core.version import FileVersion
 from shardprep.errors import Damaged, ShardError, StoreError
 from shardprep.shards.ledger import read_table
 from shardprep.shards.local import ABSENT
@@ -157,5 +158,5 @@ def _in_ledgers(store: Store, names: Iterable[str]) -> Iterator[tuple[str, str]]
 def _with_version(entry: SourceEntry, version: str, size: int) -> SourceEntry:
     if version in (ABSENT, UNREACHABLE):
         return entry
-    members = tuple(replace(member, size=size) for member in entry.members)
+    members = tuple(replace(member, size=size, version=FileVersion(size, version)) for member in entry.members)
     return replace(entry, version=version, size=size, members=members, problem=None)

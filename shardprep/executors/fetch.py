@@ -97,7 +97,7 @@ def _fetch(fetched: Fetched) -> None:
 def _fetch_file(file: RemoteFile, to: Path, fetched: Fetched) -> None:
     folder, name = split_url(file.url)
     try:
-        path = Store(folder, file.options).fetch(name, to)
+        path = Store(folder, file.options).fetch(name, to, file.version)
         if path.stat().st_size >= file.size:
             fetched.copies[file.url] = str(path)
     except (ShardprepError, OSError):

@@ -9,13 +9,22 @@ from typing import BinaryIO
 
 from shardprep.core.blob import Blob
 from shardprep.core.sample import Sample
-from shardprep.errors import Forbidden, ShardError, StoreError, Unavailable
+from shardprep.errors import Forbidden, ShardError, SourceChanged, StoreError, Unavailable
 
 _Errors = tuple[type[Exception], ...]
 
 
 class SourceUnreadable(Exception):
-    """A source could not be read while it was copied."""
+    """A source could not be read while it was copied, and why: the reason of its sample's failure."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.reason = unreadable_reason(error)
+
+
+def unreadable_reason(error: Exception) -> str:
+    """Return the reason for which the sample fails whose source raised this."""
+    return "source-changed" if isinstance(error, SourceChanged) else "unreadable"
 
 
 Check = Callable[[Forbidden], None]
@@ -26,7 +35,7 @@ def guarded(sample: Sample, check_store: Check, *, if_unavailable: bool = False)
 
     `check_store` is asked first where access is refused; it raises StoreError where that is not this sample's fault.
     """
-    guard = _Guard((OSError, StoreError, ShardError, *([Unavailable] if if_unavailable else [])), check_store)
+    guard = _Guard((OSError, StoreError, ShardError, SourceChanged, *([Unavailable] if if_unavailable else [])), check_store)
     members = {role: replace(m, blob=_GuardedBlob(m.blob, guard)) for role, m in sample.members.items()}
     return replace(sample, members=members)
 
@@ -54,7 +63,8 @@ class _GuardedFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with self._guard.blaming():
+            self._file.close()
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         with self._guard.blaming():
@@ -73,4 +83,4 @@ class _Guard:
         except self.blamed as error:
             if isinstance(error, Forbidden):
                 self.check_store(error)
-            raise SourceUnreadable(str(error)) from error
+            raise SourceUnreadable(error) from error

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shardprep.core.reads import roles_of
+from shardprep.core.version import FileVersion
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.join import LedgerAt
 from shardprep.sources.entry import SourceMember
@@ -22,6 +23,8 @@ class RemoteFile:
     """Bytes; of a foreign tar those up to its last member."""
     options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """Options of its file system."""
+    version: FileVersion | None = None
+    """That which the copy must be of."""
 
 
 def remote_files(task: ShardTask) -> list[RemoteFile]:
@@ -38,11 +41,13 @@ def remote_files(task: ShardTask) -> list[RemoteFile]:
 def with_copies(task: ShardTask, copies: Mapping[str, str]) -> dict[str, Any]:
     """Return the fields of the task that differ where it reads the local copies, by URL, instead of the remote files."""
     chain = tuple(replace(at, tar_copy=copies.get(_tar_url(at))) if at.tar else at for at in task.chain)
-    entries = tuple(
-        replace(entry, members=tuple(replace(member, url=copies.get(member.url, member.url)) for member in entry.members))
-        for entry in task.entries
-    )
+    entries = tuple(replace(entry, members=tuple(_copied(member, copies) for member in entry.members)) for entry in task.entries)
     return {"chain": chain, "entries": entries}
+
+
+def _copied(member: SourceMember, copies: Mapping[str, str]) -> SourceMember:
+    """Return the member in the copy of its file, which was compared with what was listed when it was made."""
+    return replace(member, url=copies[member.url], version=None) if member.url in copies else member
 
 
 def _tar_url(at: LedgerAt) -> str:
@@ -60,4 +65,4 @@ def _tars_read(task: ShardTask) -> Iterator[LedgerAt]:
 def _worth_copying(url: str, members: list[SourceMember], options: Mapping[str, Any] | None) -> RemoteFile | None:
     """Return the file where its members are at least half of it: of a large tar another shard has the rest."""
     end = max(member.offset + member.size for member in members)
-    return RemoteFile(url, end, options) if 2 * sum(member.size for member in members) >= end > 0 else None
+    return RemoteFile(url, end, options, members[0].version) if 2 * sum(member.size for member in members) >= end > 0 else None

@@ -12,7 +12,7 @@ from shardprep.core.reads import roles_of
 from shardprep.core.sample import Sample
 from shardprep.core.stage import Process
 from shardprep.errors import Forbidden, ShardError, ShardprepError, StoreError, Unavailable
-from shardprep.runtime.guarded import guarded
+from shardprep.runtime.guarded import guarded, unreadable_reason
 from shardprep.runtime.item import Item, Work
 from shardprep.runtime.journal import Journal
 from shardprep.runtime.pipeline import run_stages
@@ -127,7 +127,7 @@ def _from_source(entry: SourceEntry, task: ShardTask) -> Item:
             raise
         if isinstance(error, Forbidden):
             check(error)
-        return Item(entry.key, Sample(entry.key, entry.record), Failed("unreadable", str(error)), "source")
+        return Item(entry.key, Sample(entry.key, entry.record), Failed(unreadable_reason(error), str(error)), "source")
 
 
 def _check_inputs(task: ShardTask) -> None:

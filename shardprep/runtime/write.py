@@ -133,7 +133,7 @@ class ShardWriter:
                 with self._work.timed("write"):
                     placed.append(self._place(out.row.key, member))
             except SourceUnreadable as error:
-                return Failed("unreadable", str(error))
+                return Failed(error.reason, str(error))
             except ShardError as error:
                 # A member that lay in a shard already is the shard's fault; a new one has a name or a size that no tar takes.
                 if member.sha256 is not None:

@@ -10,7 +10,9 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from shardprep.core.version import FileVersion
 
 TEMPORARY_PREFIX = ".tmp-"
 BUFFER_BYTES = 1 << 16
@@ -23,11 +25,26 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a store: its name relative to the store, its size in bytes, and what changes with its content (ETag, or mtime in ns)."""
+    """A file of a store: its name relative to the store, its size in bytes, and what changes with its content (ETag, or mtime in ns).
+
+    `inode` and `changed_ns` tell one run's files apart; between runs and machines they say nothing.
+    """
 
     name: str
     size: int
     version: str
+    inode: int | None = field(default=None, compare=False)
+    changed_ns: int | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, name: str, seen: FileVersion) -> StoredFile:
+        """Return the file that was seen."""
+        return cls(name, seen.size, seen.tag, seen.inode, seen.changed_ns)
+
+    @property
+    def seen(self) -> FileVersion:
+        """The version of it that was listed."""
+        return FileVersion(self.size, self.version, self.inode, self.changed_ns)
 
 
 class Temporary:
@@ -84,6 +101,14 @@ class LocalFolder:
         except FileNotFoundError:
             return None
         return info.st_size if stat.S_ISREG(info.st_mode) else None
+
+    def version(self, name: str) -> FileVersion | None:
+        """Return the version of a regular file, or None where there is none of this name."""
+        try:
+            info = os.stat(self.path(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return FileVersion.of(info) if stat.S_ISREG(info.st_mode) else None
 
     def walk(self) -> Iterator[StoredFile]:
         """Yield the regular files of the tree, sorted by name. A folder reachable through a link is listed once, under its real name."""
@@ -200,7 +225,7 @@ def _stored(name: str, entry: os.DirEntry[str]) -> Iterator[StoredFile]:
             raise
         return
     if stat.S_ISREG(info.st_mode):
-        yield StoredFile(name, info.st_size, str(info.st_mtime_ns))
+        yield StoredFile.of(name, FileVersion.of(info))
 
 
 def _publish_exclusively(fd: int, temporary: Temporary, target: str) -> bool:

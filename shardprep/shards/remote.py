@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fsspec.asyn import AsyncFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from shardprep.core.version import FileVersion
 from shardprep.errors import StoreError, Unavailable
 from shardprep.shards.local import StoredFile, Temporary
 from shardprep.shards.refusal import refusals, s3_code
@@ -26,7 +28,21 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4 << 20
 """Bytes asked for at once where a reader wants less."""
 
-_VERSION_FIELDS = ("ETag", "etag", "md5Hash", "contentHash", "mtime", "LastModified", "modified", "updated", "last_modified", "created")
+_VERSION_FIELDS = (
+    "ETag",
+    "etag",
+    "md5Hash",
+    "contentHash",
+    "mtime",
+    "LastModified",
+    "Last-Modified",
+    "modified",
+    "updated",
+    "last_modified",
+    "created",
+)
+GONE = (404, 410)
+"""How a web server says that it has no such file."""
 # S3 answers 409 while another conditional upload of the same name is in flight: neither has won yet.
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
 _SHORT_BODY_PAUSES_SECONDS = (0.1, 0.5, 2.0)
@@ -61,7 +77,7 @@ class RemoteFolder:
                 raise
             return
         for name, entry in sorted(self._files(entries), key=lambda item: item[0]):
-            yield StoredFile(name, int(entry["size"] or 0), _version(entry))
+            yield StoredFile.of(name, version_of(entry))
 
     def read(self, name: str) -> bytes:
         # By a range: for a whole object s3fs first asks how large it is.
@@ -82,8 +98,12 @@ class RemoteFolder:
             return None
         return int(info["size"] or 0) if info["type"] == "file" else None
 
-    def blob(self, name: str, offset: int, size: int) -> RangeBlob:
-        return RangeBlob(self._fs, self.path(name), offset, size)
+    def version(self, name: str) -> FileVersion | None:
+        """Return the version of a file, or None where there is none of this name: one request."""
+        return _version_now(self._fs, self.path(name))
+
+    def blob(self, name: str, offset: int, size: int, version: FileVersion | None = None) -> RangeBlob:
+        return RangeBlob(self._fs, self.path(name), offset, size, version)
 
     def download(self, name: str, to: str) -> None:
         self._fs.get_file(self.path(name), to)
@@ -151,12 +171,24 @@ class RemoteFolder:
 
 @dataclass(frozen=True)
 class RangeBlob:
-    """A byte range of a remote file, read by range requests."""
+    """A byte range of a remote file, read by range requests.
+
+    With a `version` the store is asked for the file's version once its end was read, or it is closed before: versions do not come
+    back, so that one which is as it was listed was so all the while. SourceChanged where it is another by then.
+    """
 
     fs: Any = field(repr=False)
     path: str
     offset: int
     size: int
+    version: FileVersion | None = None
+
+    def check(self) -> None:
+        """Raise SourceChanged where the file is not of the version that is wanted."""
+        if self.version is not None:
+            with refusals(f"reading {self.path}"):
+                now = _version_now(self.fs, self.path)
+            self.version.check(now, self.path)
 
     def read_range(self, start: int, count: int) -> bytes:
         """Return bytes of the file; what a server leaves out or breaks off is asked for again, a few times."""
@@ -175,6 +207,7 @@ class RangeBlob:
                 raise broken
             time.sleep(pause)
         if len(data) != count:
+            self.check()
             raise StoreError(
                 f"reading {self.path}: {len(data)} bytes came for {count} asked from byte {start}; the file was replaced, "
                 "or the server knows no ranges. Run again, or copy it to a local disk first"
@@ -182,8 +215,8 @@ class RangeBlob:
         return data
 
     def _size_now(self) -> int:
-        self.fs.invalidate_cache()
-        return int(self.fs.info(self.path)["size"] or 0)
+        now = _version_now(self.fs, self.path)
+        return now.size if now else 0
 
     def open(self) -> BinaryIO:
         return io.BufferedReader(_RangeReader(self), min(BLOCK_BYTES, max(1, self.size)))
@@ -193,7 +226,7 @@ class _RangeReader(io.RawIOBase):
     """One request per read: the buffer above it decides how large they are."""
 
     def __init__(self, blob: RangeBlob) -> None:
-        self._blob, self._position = blob, 0
+        self._blob, self._position, self._is_unchecked = blob, 0, False
 
     def readable(self) -> bool:
         return True
@@ -225,9 +258,46 @@ class _RangeReader(io.RawIOBase):
         count = max(0, min(most, self._blob.size - self._position))
         if not count:
             return b""
-        data = self._blob.read_range(self._blob.offset + self._position, count)
+        try:
+            data = self._blob.read_range(self._blob.offset + self._position, count)
+        except StoreError:
+            # It may be refused because it is gone, or shorter by now.
+            self._blob.check()
+            raise
         self._position += count
+        self._is_unchecked = True
+        if self._position == self._blob.size:
+            self._check()
         return data
+
+    def _check(self) -> None:
+        if self._is_unchecked:
+            self._is_unchecked = False
+            self._blob.check()
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._check()
+        finally:
+            super().close()
+
+
+def _version_now(fs: Any, path: str) -> FileVersion | None:
+    """Return the version of a file as the store knows it now, or None where it has none of this name."""
+    fs.invalidate_cache()
+    try:
+        info = fs.info(path)
+    except FileNotFoundError as error:
+        if s3_code(error) == "NoSuchBucket":
+            raise
+        cause = error.__cause__
+        if "http" in fs.protocol and isinstance(cause, Exception) and getattr(cause, "status", None) not in GONE:
+            # fsspec says so of a web server whatever went wrong
+            raise cause from None
+        return None
+    return version_of(info) if info["type"] == "file" else None
 
 
 def _strictness(fs: Any) -> dict[str, str]:
@@ -255,5 +325,10 @@ def _put_new(put: Callable[[], object]) -> bool:
     raise AssertionError("the last round raises or returns")
 
 
-def _version(entry: Mapping[str, Any]) -> str:
-    return next((str(entry[name]).strip('"') for name in _VERSION_FIELDS if entry.get(name) is not None), str(entry["size"]))
+def version_of(entry: Mapping[str, Any]) -> FileVersion:
+    """Return the version of a file from what fsspec says of it."""
+    size = int(entry.get("size") or 0)
+    value: Any = next((entry[name] for name in _VERSION_FIELDS if entry.get(name)), size)
+    # fsspec's own memory:// lists times as seconds, and tells them as times where it is asked for one file
+    is_moment = isinstance(value, datetime) and value.tzinfo is not None
+    return FileVersion(size, str(value.timestamp() if is_moment else value).strip('"'))

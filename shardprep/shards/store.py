@@ -14,6 +14,7 @@ from typing import Any
 from fsspec.core import url_to_fs
 
 from shardprep.core.blob import Blob, BytesBlob, FileBlob
+from shardprep.core.version import FileVersion
 from shardprep.errors import StoreError, UnknownStore
 from shardprep.redaction import remember_secrets
 from shardprep.shards.kinds import URL, check_kind, missing_package
@@ -152,8 +153,16 @@ class Store:
         """Return a file that is read as a whole, such as a ledger: from a remote store at once, without asking for its size first."""
         return self.blob(name) if self.is_local else BytesBlob(self.read(name))
 
-    def blob(self, name: str, offset: int = 0, size: int | None = None) -> Blob:
-        """Return a byte range of a file, up to its end where no size is given; nothing is read before it is opened."""
+    def version(self, name: str) -> FileVersion | None:
+        """Return the version of a file, or None where there is no such file."""
+        with refusals(f"looking for {self.url}/{name}"):
+            return self._folder.version(_checked(name, self.url))
+
+    def blob(self, name: str, offset: int = 0, size: int | None = None, version: FileVersion | None = None) -> Blob:
+        """Return a byte range of a file, up to its end where no size is given; nothing is read before it is opened.
+
+        Reading it raises SourceChanged where the file is not of the `version` that is given.
+        """
         checked = _checked(name, self.url)
         with self._reading(name):
             if size is None:
@@ -161,8 +170,8 @@ class Store:
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 size = max(0, whole - offset)
             if isinstance(self._folder, LocalFolder):
-                return FileBlob(self._folder.path(checked), offset, size)
-            return self._folder.blob(checked, offset, size)
+                return FileBlob(self._folder.path(checked), offset, size, version)
+            return self._folder.blob(checked, offset, size, version)
 
     def unless_gone(self, name: str) -> _UnlessGone:
         """Return a context that passes over the refusal of a file that is gone: another run may have removed it since it was listed."""
@@ -173,8 +182,11 @@ class Store:
         checked = _checked(name, self.url)
         return Path(self._folder.path(checked)) if isinstance(self._folder, LocalFolder) else None
 
-    def fetch(self, name: str, folder: Path) -> Path:
-        """Return a local path with the file's content: its own, or a copy in `folder` under its last name."""
+    def fetch(self, name: str, folder: Path, version: FileVersion | None = None) -> Path:
+        """Return a local path with the file's content: its own, or a copy in `folder` under its last name.
+
+        A copy is of the `version` that is given; SourceChanged where there is another by now.
+        """
         checked = _checked(name, self.url)
         if isinstance(self._folder, LocalFolder):
             return Path(self._folder.path(checked))
@@ -184,6 +196,8 @@ class Store:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 self._folder.download(checked, str(temporary))
+                if version is not None:
+                    version.check(self._folder.version(checked), f"{self.url}/{name}")
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from shardprep.core.animation import is_animated_webp
 from shardprep.core.outcome import Failed
 from shardprep.core.sample import Member, Record, Sample, merge_records
+from shardprep.core.version import FileVersion
 from shardprep.errors import SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import read_caption
-from shardprep.sources.places import WEB, scheme_of, split_url
+from shardprep.sources.keys import printable
+from shardprep.sources.places import WEB, public, scheme_of, split_url
 
 _NO_COLUMNS: Record = {}
 
@@ -25,6 +27,8 @@ class SourceMember:
     url: str
     offset: int
     size: int
+    version: FileVersion | None = None
+    """Of the whole file, as it was listed: bytes of another are not read. None where nothing can have changed it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +45,8 @@ class SourceEntry:
     members: tuple[SourceMember, ...] = ()
     captions: tuple[SourceMember, ...] = ()
     """Text or JSON files that hold its caption; read when the entry is opened."""
+    documents: tuple[SourceMember, ...] = ()
+    """JSON files beside it that were read when it was listed; they must still be the same when it is opened."""
     name: str | None = None
     """What the sample is called, where that is not the last part of its path."""
     columns: Record = field(default_factory=lambda: _NO_COLUMNS)
@@ -72,8 +78,9 @@ class SourceEntry:
         """Return what its outcome depends on: everything but where its files lie, which the words of a problem say too."""
         data = self.to_json()
         data["problem"] = self.problem and self.problem.partition(": ")[0]
+        del data["documents"]  # `version` has theirs
         for name in ("members", "captions"):
-            data[name] = [{**member, "url": None} for member in data[name]]
+            data[name] = [{**member, "url": None, "version": None} for member in data[name]]
         return data
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +92,7 @@ class SourceEntry:
             "version": self.version,
             "members": [_member_to_json(member) for member in self.members],
             "captions": [_member_to_json(member) for member in self.captions],
+            "documents": [_member_to_json(member) for member in self.documents],
             "name": self.name,
             "columns": dict(self.columns),
             "group": self.group,
@@ -94,17 +102,22 @@ class SourceEntry:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SourceEntry:
         """Return the entry that `to_json` wrote."""
-        members = {name: tuple(_member_from_json(member) for member in data[name]) for name in ("members", "captions")}
+        members = {name: tuple(_member_from_json(member) for member in data[name]) for name in ("members", "captions", "documents")}
         return cls(**{**data, **members})
 
 
 def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = None) -> Sample:
-    """Return the sample with lazy members and its whole record; SourceError where it has a problem or its caption cannot be read."""
+    """Return the sample with lazy members and its whole record; SourceError where it has a problem or its caption cannot be read.
+
+    SourceChanged where a file of it is not the one that was listed, here or when its members are read.
+    """
     if entry.problem is not None:
         raise SourceError(f"{entry.path}: {entry.problem}")
     blobs = [_blob(member, storage_options) for member in entry.members]
     members = _moving([Member(member.suffix, blob) for member, blob in zip(entry.members, blobs, strict=True)])
     record = entry.record
+    for document in entry.documents:
+        _check_version(document, storage_options)
     for caption in entry.captions:
         text = read_caption(_blob(caption, storage_options), caption.suffix, f"{entry.path}: its caption file {caption.url}")
         if text is not None:
@@ -124,7 +137,13 @@ def _moving(members: list[Member]) -> list[Member]:
 
 def _blob(member: SourceMember, storage_options: Mapping[str, Any] | None) -> Any:
     folder, name = split_url(member.url)
-    return Store(folder, storage_options).blob(name, member.offset, member.size)
+    return Store(folder, storage_options).blob(name, member.offset, member.size, member.version)
+
+
+def _check_version(member: SourceMember, storage_options: Mapping[str, Any] | None) -> None:
+    folder, name = split_url(member.url)
+    if member.version is not None:
+        member.version.check(Store(folder, storage_options).version(name), printable(public(member.url)))
 
 
 def _member_to_json(member: SourceMember) -> dict[str, Any]:
@@ -134,11 +153,13 @@ def _member_to_json(member: SourceMember) -> dict[str, Any]:
     except UnicodeEncodeError:
         # a file name that is no UTF-8: JSON text cannot hold it, and it must open again
         url = {"hex": member.url.encode("utf-8", "surrogateescape").hex()}
-    return {"suffix": member.suffix, "url": url, "offset": member.offset, "size": member.size}
+    version = member.version and asdict(member.version)
+    return {"suffix": member.suffix, "url": url, "offset": member.offset, "size": member.size, "version": version}
 
 
 def _member_from_json(data: Mapping[str, Any]) -> SourceMember:
     url = data["url"]
     if isinstance(url, Mapping):
         url = bytes.fromhex(url["hex"]).decode("utf-8", "surrogateescape")
-    return SourceMember(data["suffix"], url, data["offset"], data["size"])
+    version = data["version"] and FileVersion(**data["version"])
+    return SourceMember(data["suffix"], url, data["offset"], data["size"], version)

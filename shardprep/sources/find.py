@@ -15,9 +15,11 @@ from typing import Any
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
+from shardprep.core.version import FileVersion
 from shardprep.errors import Forbidden, RecipeError, ShardprepError, StoreError, Unavailable, UnknownStore
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
+from shardprep.shards.remote import GONE, version_of
 from shardprep.shards.store import Store, StoredFile, open_filesystem
 from shardprep.sources.keys import printable
 from shardprep.sources.places import (
@@ -36,8 +38,6 @@ from shardprep.sources.places import (
 from shardprep.sources.refused import everything_refused
 
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
-_GONE = (404, 410)
-"""How a web server says that it has no such file."""
 _NUM_REQUESTS = 16
 _SHOWN = 6
 """Kinds of files that are counted one by one."""
@@ -218,7 +218,7 @@ def _stat_local(path: str) -> StoredFile:
             return StoredFile(path, 0, ABSENT)
     if not stat.S_ISREG(status.st_mode):
         return StoredFile(path, 0, ABSENT)
-    return StoredFile(path, status.st_size, str(status.st_mtime_ns))
+    return StoredFile.of(path, FileVersion.of(status))
 
 
 def _stat_listed(urls: Sequence[str], num_stores: int, storage_options: Mapping[str, Any] | None) -> Files:
@@ -282,12 +282,12 @@ def _stat_on_server(url: str, storage_options: Mapping[str, Any] | None) -> Stor
     except FileNotFoundError as error:
         # fsspec says so whatever went wrong
         cause = error.__cause__
-        if isinstance(cause, Exception) and getattr(cause, "status", None) not in _GONE:
+        if isinstance(cause, Exception) and getattr(cause, "status", None) not in GONE:
             raise cause from None
         return StoredFile(url, 0, ABSENT)
     # without a size there are no ranges to ask for
     size = info.get("size")
-    return StoredFile(url, size or 0, str(info.get("ETag") or size) if size is not None else ABSENT)
+    return StoredFile.of(url, version_of(info)) if size is not None else StoredFile(url, 0, ABSENT)
 
 
 def _top_folders(folders: Collection[str]) -> list[str]:

@@ -15,7 +15,8 @@ from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.sample import RECORD_SUFFIX, role_of
-from shardprep.errors import ShardError, SourceError, StoreError
+from shardprep.core.version import FileVersion
+from shardprep.errors import ShardError, SourceChanged, SourceError, StoreError
 from shardprep.shards.store import Store, StoredFile
 from shardprep.shards.tar import TarMember, index_tar
 from shardprep.sources.captions import read_object
@@ -72,12 +73,15 @@ class TarIndexes:
         return self._store.names() if self._store else {}
 
     def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
-        """Return the samples of a tar; `name` is for messages, printable. Safe to call from several threads."""
+        """Return the samples of a tar; `name` is for messages, printable. Safe to call from several threads.
+
+        SourceChanged where it is no longer `file` while it is read; then nothing of it is kept.
+        """
         kept = f"{digest([_FORMAT, printable(public(url)), name, file.size, file.version])[:16]}.json.z"
         self._used.add(kept)
         if (samples := self._read(kept)) is None:
             folder, base = split_url(url)
-            samples = list(read_tar(Store(folder, storage_options), base, file.size, name))
+            samples = list(read_tar(Store(folder, storage_options), base, file.seen, name))
             self._new[kept] = _sealed(zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode()))
         return samples
 
@@ -160,12 +164,15 @@ class _Draft:
         return TarSample(self.key, tuple(TarPlace(m.suffix.lower(), m.offset, m.size) for m in members), self.document, self.problem)
 
 
-def read_tar(store: Store, base: str, size: int, name: str) -> Iterator[TarSample]:
-    """Yield the samples of a tar, `base` in `store`; one with a problem where a member is refused, and one for the damage that ends it."""
+def read_tar(store: Store, base: str, seen: FileVersion, name: str) -> Iterator[TarSample]:
+    """Yield the samples of a tar, `base` in `store`; one with a problem where a member is refused, and one for the damage that ends it.
+
+    SourceChanged where it is no longer of the version that was `seen`.
+    """
     by_key: dict[str, _Draft] = {}
     damage: str | None = None
     try:
-        for member in index_tar(store.blob(base, 0, size), name=name, foreign=True, go_on=True):
+        for member in index_tar(store.blob(base, 0, seen.size, seen), name=name, foreign=True, go_on=True):
             draft = by_key.setdefault(member.key, _Draft(member.key))
             draft.members.append(member)
             if member.problem is not None:
@@ -178,22 +185,24 @@ def read_tar(store: Store, base: str, size: int, name: str) -> Iterator[TarSampl
             # Its other members, such as its caption, may have come after the damage.
             draft.problem = f"{damage}; the sample may lack members"
         else:
-            _finish(draft, store, base)
+            _finish(draft, store, base, seen)
         yield draft.sample()
     if damage:
         yield TarSample("", problem=f"{damage}; what comes after is lost, make the tar again")
 
 
-def _finish(draft: _Draft, store: Store, base: str) -> None:
+def _finish(draft: _Draft, store: Store, base: str, seen: FileVersion) -> None:
     """Read the sample's JSON, and find out whether it can be carried."""
     draft.problem = draft.problem or _problem(draft.members)
     for member in draft.members if draft.problem is None else ():
         if member.suffix.lower() == RECORD_SUFFIX:
             try:
-                document = read_object(store.blob(base, member.offset, member.size), printable(member.name))
+                document = read_object(store.blob(base, member.offset, member.size, seen), printable(member.name))
                 if problem := shape_problem(document):
                     raise SourceError(f"{printable(member.name)}: {problem}; make it smaller")
                 draft.document = document
+            except SourceChanged:
+                raise
             except SourceError as error:
                 draft.problem = f"bad-json: {error}"
 

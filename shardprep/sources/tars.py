@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardprep.core.sample import RECORD_SUFFIX, VIDEO_SUFFIXES
-from shardprep.errors import WrongSource
+from shardprep.errors import SourceChanged, WrongSource
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import caption_of
 from shardprep.sources.columns import as_text, caption_and_meta, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import UNREACHABLE, count_suffixes, find
+from shardprep.sources.find import UNREACHABLE, count_suffixes, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
 from shardprep.sources.safe_names import NameClash
@@ -22,6 +22,8 @@ from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
 from shardprep.sources.tar_index import TEXT_SUFFIX, TarIndexes, TarSample
 
 _TARS_AT_ONCE = 8
+_ATTEMPTS = 3
+"""To read a tar that changes while it is listed."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,32 @@ def list_tars(
     indexes = indexes or TarIndexes()
     tars = {url: relative(public(url), found.root) for url in found.files}
     with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
-        held = threads.map(lambda url: indexes.samples(url, found.files[url], printable(tars[url]), spec.storage_options), tars)
+        held = threads.map(lambda url: _samples(url, found.files[url], printable(tars[url]), indexes, spec.storage_options), tars)
         by_tar = dict(zip(tars, held, strict=True))
-    if empty := [url for url, own in by_tar.items() if not own]:
+    if empty := [url for url, (_, own) in by_tar.items() if not own]:
         words = f"{len(empty)} of {len(by_tar)} tars hold no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
         if len(empty) == len(by_tar):
             raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")
-    samples = [_Found(tars[url], url, found.files[url], one) for url, own in by_tar.items() for one in own]
+    samples = [_Found(tars[url], url, file, one) for url, (file, own) in by_tar.items() for one in own]
     metas = typed_columns([_metadata(spec, one.sample) for one in samples], clashes)
     return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
+
+
+def _samples(
+    url: str, file: StoredFile, name: str, indexes: TarIndexes, storage_options: Mapping[str, Any] | None
+) -> tuple[StoredFile, list[TarSample]]:
+    """Return the samples of a tar, and the tar as it was when they were read; one that keeps changing is one sample with that problem."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return file, indexes.samples(url, file, name, storage_options)
+        except SourceChanged as error:
+            problem = f"source-changed: {error}"
+            again = stat_files([url], storage_options)[url]
+            if again.version in (ABSENT, UNREACHABLE):
+                break
+            file = again if attempt + 1 < _ATTEMPTS else file
+    return file, [TarSample("", problem=problem)]
 
 
 def _instead(url: str) -> str:
@@ -87,7 +105,8 @@ def _entry(spec: SourceSpec, found: _Found, meta: Mapping[str, Any]) -> SourceEn
     sample = found.sample
     path = f"{found.tar}!{sample.key}" if sample.key else found.tar
     name = sample.key.rpartition("/")[2] or split_url(found.tar)[1]
-    places = [SourceMember(place.suffix, found.url, place.offset, place.size) for place in sample.places]
+    seen = found.file.seen
+    places = [SourceMember(place.suffix, found.url, place.offset, place.size, seen) for place in sample.places]
     members = tuple(place for place in places if place.suffix not in (RECORD_SUFFIX, TEXT_SUFFIX))
     document = sample.document or {}
     text = as_text(look_up(document, spec.text_column)) if spec.text_column else caption_of(document)

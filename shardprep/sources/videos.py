@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from shardprep.core.sample import IMAGE_SUFFIXES, RECORD_SUFFIX, VIDEO_SUFFIXES
-from shardprep.errors import ShardError, SourceError, WrongSource
+from shardprep.errors import ShardError, SourceChanged, SourceError, WrongSource
 from shardprep.shards.local import ABSENT
 from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.captions import CAPTION_SUFFIXES, caption_of, read_object
@@ -109,7 +109,9 @@ def _with_documents(
 def _read_document(url: str, file: StoredFile, storage_options: Mapping[str, Any] | None) -> dict[str, Any]:
     folder, name = split_url(url)
     try:
-        document = read_object(Store(folder, storage_options).blob(name, 0, file.size), printable(url))
+        document = read_object(Store(folder, storage_options).blob(name, 0, file.size, file.seen), printable(url))
+    except SourceChanged as error:
+        return {"problem": f"source-changed: {error}"}
     except (SourceError, ShardError) as error:
         return {"problem": f"bad-json: {error}"}
     except OSError as error:
@@ -121,8 +123,9 @@ def _read_document(url: str, file: StoredFile, storage_options: Mapping[str, Any
 def _with_document(entry: SourceEntry, answer: Mapping[str, Any], meta: Mapping[str, Any]) -> SourceEntry:
     texts = tuple(caption for caption in entry.captions if caption.suffix != RECORD_SUFFIX)
     text = None if texts else caption_of(answer.get("document") or {})
+    documents = tuple(caption for caption in entry.captions if caption.suffix == RECORD_SUFFIX)
     problem = entry.problem or answer.get("problem")
-    return replace(entry, captions=texts, columns=caption_and_meta(text, meta), problem=problem)
+    return replace(entry, captions=texts, documents=documents, columns=caption_and_meta(text, meta), problem=problem)
 
 
 def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, StoredFile]) -> SourceEntry:
@@ -134,8 +137,8 @@ def file_entry(url: str, path: str, file: StoredFile, around: Mapping[str, Store
         path=printable(path),
         size=file.size,
         version="+".join([file.version, *(beside.version for _, beside in captions)]),
-        members=(SourceMember(suffix_of(url), url, 0, file.size),),
-        captions=tuple(SourceMember(suffix_of(candidate), candidate, 0, beside.size) for candidate, beside in captions),
+        members=(SourceMember(suffix_of(url), url, 0, file.size, file.seen),),
+        captions=tuple(SourceMember(suffix_of(candidate), candidate, 0, beside.size, beside.seen) for candidate, beside in captions),
         problem=find_problem(url, file),
     )
 

@@ -9,7 +9,7 @@ import pytest
 
 from shardprep.core.blob import read_blob
 from shardprep.driver.run import run
-from shardprep.errors import StoreError, Unavailable
+from shardprep.errors import SourceChanged, StoreError, Unavailable
 from shardprep.recipe.model import Recipe, RunSettings
 from shardprep.shards import remote
 from shardprep.shards.store import Store
@@ -66,3 +66,28 @@ def test_a_run_goes_on_over_bodies_that_come_short(s3: S3Server, tmp_path: Path)
     assert (raw.samples_out, raw.failed) == (3, {})
     tars = list((tmp_path / "out" / "raw").glob("*.tar"))
     assert sum(tar.read_bytes().count(DATA) for tar in tars) == 3
+
+
+def test_an_object_that_is_replaced_while_it_is_read_is_named(s3: S3Server, tmp_path: Path) -> None:
+    s3.put("v/a.bin", DATA)
+    store = Store(f"s3://{BUCKET}/v", s3.options)
+    [listed] = store.walk()
+    assert listed.seen == store.version("a.bin")
+    blob = store.blob("a.bin", 100, 10_000, listed.seen)
+    s3.requests.clear()
+    assert read_blob(blob) == DATA[100:10_100]
+    assert [request.method for request in s3.requests] == ["GET", "HEAD"]
+    s3.put("v/a.bin", DATA[::-1])
+    with pytest.raises(SourceChanged, match=r"v/a\.bin was changed after it was listed; run again"):
+        read_blob(blob)
+    with pytest.raises(SourceChanged, match=r"v/a\.bin was changed"), blob.open() as file:
+        file.read(10)  # and no more: what was read counts when it is closed
+    with pytest.raises(SourceChanged, match=r"v/a\.bin was changed"):
+        store.fetch("a.bin", tmp_path, listed.seen)
+    assert list(tmp_path.iterdir()) == []
+    s3.put("v/a.bin", DATA[:5000])
+    with pytest.raises(SourceChanged, match=r"it had 10240 bytes and has 5000"):
+        read_blob(blob)
+    s3.client().delete_object(Bucket=BUCKET, Key="v/a.bin")
+    with pytest.raises(SourceChanged, match=r"v/a\.bin was removed after it was listed"):
+        read_blob(blob)

@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from shardprep.driver.run import run
 from shardprep.errors import RecipeError, SourceError, WrongSource
 from shardprep.recipe.model import Pass, Recipe
 from shardprep.shards.join import open_view
+from shardprep.shards.store import StoredFile
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
+from shardprep.sources.tar_index import TarIndexes, TarSample
 from shardprep.stages.cut_clips import CutClips
 from shardprep.testing import videos
 from tests.driver.test_run import Told
@@ -316,3 +319,31 @@ def test_two_members_of_one_meaning_are_said(tmp_path: Path, suffixes: tuple[str
     assert bad.failure is not None
     assert (bad.failure.reason, ok.failure) == ("two-members-of-a-role", None)
     assert f"jj.{suffixes[0]} and jj.{suffixes[1]} are both its" in bad.failure.detail
+
+
+class Overtaken(TarIndexes):
+    """A tar is replaced by another, just before it is read, so many times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times, self.number = times, 0
+
+    def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
+        if self.number < self.times:
+            self.number += 1
+            write_tar(Path(url), {f"{self.number}{key}.mp4": b"video %d" % self.number for key in "abc"[: self.number]})
+        return super().samples(url, file, name, storage_options)
+
+
+def test_a_tar_that_changes_while_it_is_listed_is_listed_as_it_is(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {f"0{key}.mp4": b"video 0" for key in "abcd"})
+    entries = list_source(SourceSpec(shards=str(tmp_path)), indexes=Overtaken(2))
+    assert [entry.path for entry in entries] == ["a.tar!2a", "a.tar!2b"]
+    assert {entry.version for entry in entries} == {str((tmp_path / "a.tar").stat().st_mtime_ns)}
+    assert [read_blob(open_entry(entry).members["video"].blob) for entry in entries] == [b"video 2"] * 2
+
+
+def test_a_tar_that_keeps_changing_fails_as_that(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"0a.mp4": b"video 0"})
+    [entry] = list_source(SourceSpec(shards=str(tmp_path)), indexes=Overtaken(9))
+    assert (entry.path, entry.problem is not None and entry.problem.partition(": ")[0]) == ("a.tar", "source-changed")

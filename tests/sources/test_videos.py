@@ -15,7 +15,7 @@ import pytest
 from shardprep.cli.commands import exit_code
 from shardprep.core.blob import read_blob
 from shardprep.core.sample import IMAGE_SUFFIXES, KEY_PATTERN, VIDEO_SUFFIXES
-from shardprep.errors import RecipeError, SourceError, WrongSource
+from shardprep.errors import RecipeError, SourceChanged, SourceError, WrongSource
 from shardprep.shards.store import Store
 from shardprep.sources import videos
 from shardprep.sources.entry import SourceEntry, open_entry
@@ -373,3 +373,21 @@ def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, wo
     with pytest.raises(WrongSource, match=words) as caught:
         list_source(SourceSpec(videos=str(tmp_path / name)))
     assert exit_code(caught.value) == 2
+
+
+@pytest.mark.parametrize(("changed", "number"), [("a.mp4", 1), ("a.txt", 1), ("b.json", 2), ("b.mp4", 2)])
+def test_a_file_that_changed_since_it_was_listed_is_not_read(tmp_path: Path, changed: str, number: int) -> None:
+    for name in ("a.mp4", "a.txt", "b.mp4"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "b.json").write_text('{"caption": "old"}')
+    entries = list_source(SourceSpec(videos=str(tmp_path)))
+    (tmp_path / "new").write_text('{"caption": "another text"}')
+    (tmp_path / "new").rename(tmp_path / changed)
+    for place, entry in enumerate(entries, 1):
+        if place != number:
+            assert read_blob(open_entry(entry).members["video"].blob) == entry.path.encode()
+            continue
+        with pytest.raises(SourceChanged, match=f"{changed} was changed after it was listed"):
+            read_blob(open_entry(entry).members["video"].blob)
+    now = list_source(SourceSpec(videos=str(tmp_path)))
+    assert [was.identity() != new.identity() for was, new in zip(entries, now, strict=True)] == [number == 1, number == 2]
