@@ -71,10 +71,12 @@ def _read_list(spec: SourceSpec, place: str) -> list[Row]:
     store = Store(folder, spec.storage_options)
     # Of a web server only its answer says whether the file or the server is not there.
     is_absent = scheme_of(place) in WEB and stat_files([place], spec.storage_options)[place].version == ABSENT
-    size = store.size(name)
-    if is_absent or size is None:
+    seen = store.version(name)
+    if is_absent or seen is None:
         raise WrongSource(f"source.list {spec.locations[0]!r}: there is no file {public(place)}; check the path, or give --input")
-    rows = read_rows(store.blob(name, 0, size), suffix_of(place), f"list {place}", _texts(spec))
+    rows = read_rows(
+        store.blob(name, 0, seen.size, seen), suffix_of(place), f"list {printable(public(place))}", _texts(spec), spec.path_column
+    )
     if not rows:
         raise WrongSource(f"list {place} has no rows; check the file")
     return rows
@@ -99,12 +101,14 @@ def _check_columns(spec: SourceSpec, rows: Sequence[Row], name: str) -> None:
 def _metadata(spec: SourceSpec, row: Row) -> dict[str, Any]:
     if spec.columns is not None:
         return {new: look_up(row, column) for new, column in spec.columns.items()}
-    used = {spec.path_column, spec.start_column, spec.end_column, _text_column(spec, row)}
+    empty = () if spec.text_column else (name for name in TEXT_FIELDS if as_text(row.get(name)) is None)
+    used = {spec.path_column, spec.start_column, spec.end_column, _text_column(spec, row), *empty}
     return {column: value for column, value in row.items() if column not in used}
 
 
 def _text_column(spec: SourceSpec, row: Row) -> str | None:
-    return spec.text_column or next((name for name in TEXT_FIELDS if name in row), None)
+    """Return the column of the row's caption: of `text` and `caption` the first that holds text, as in JSON files."""
+    return spec.text_column or next((name for name in TEXT_FIELDS if as_text(row.get(name)) is not None), None)
 
 
 def _text(spec: SourceSpec, row: Row) -> str | None:

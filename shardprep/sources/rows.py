@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -16,10 +17,14 @@ from shardprep.sources.columns import MAX_COLUMNS
 
 Row = Mapping[str, Any]
 MAX_FIELD_CHARACTERS = 16 << 20
+_UNDECODED = re.compile("[\\udc80-\\udcff]+")
+"""Bytes that are no UTF-8, as `surrogateescape` writes them."""
 
 
-def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -> list[Row]:
-    """Return the rows as plain JSON data; SourceError naming the row where the file is damaged.
+def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = (), path_column: str = "path") -> list[Row]:
+    """Return the rows as plain JSON data; SourceError naming the row where the file is damaged, or is no UTF-8.
+
+    Only in `path_column` bytes that are no UTF-8 are kept, as lone surrogates: a file may be called so.
 
     CSV has no types: a column all of whose values are whole numbers, numbers, or true and false is one of these; an empty
     field is null, and a number that would not be written back as it came (`007`) makes its column text, as are `texts`.
@@ -27,13 +32,37 @@ def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = ()) -
     if suffix == "parquet":
         return _read_parquet(blob, what)
     try:
-        # a path need not be UTF-8, and must open again; text is cleaned where it becomes a column
         text = decode_text(read_blob(blob), what, "surrogateescape")
     except MemoryError as error:
         raise SourceError(f"{what} has {blob.size} bytes, more than memory holds; write it as Parquet or in parts") from error
     if suffix in ("csv", "tsv"):
-        return _read_csv(text, "," if suffix == "csv" else "\t", what, texts)
-    return _read_jsonl(text, what) if suffix == "jsonl" else _read_json(text, what)
+        rows = _read_csv(text, "," if suffix == "csv" else "\t", what, texts)
+    else:
+        rows = _read_jsonl(text, what) if suffix == "jsonl" else _read_json(text, what)
+    if _UNDECODED.search(text):
+        _check_text(rows, what, path_column)
+    return rows
+
+
+def _check_text(rows: Iterable[Row], what: str, path_column: str) -> None:
+    """Refuse names and values with bytes that are no UTF-8, but for paths."""
+    for number, row in enumerate(rows, 1):
+        values: list[tuple[str, Any]] = list(row.items())
+        while values:
+            column, value = values.pop()
+            if isinstance(value, Mapping):
+                values += ((f"{column}.{name}", inner) for name, inner in value.items())
+            elif isinstance(value, list):
+                values += ((f"{column}.{index}", inner) for index, inner in enumerate(value))
+            if _UNDECODED.search(column):
+                raise WrongSource(f"{what} row {number}: the name of column {_shown(column)!r} is no UTF-8; save the list as UTF-8")
+            if column != path_column and isinstance(value, str) and (found := _UNDECODED.search(value)):
+                at = f"{_shown(column)!r} is no UTF-8 ({_shown(found[0])} at character {found.start() + 1})"
+                raise WrongSource(f"{what} row {number}: the text in column {at}; save the list as UTF-8")
+
+
+def _shown(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> list[Row]:
@@ -132,10 +161,27 @@ def _read_parquet(blob: Blob, what: str) -> list[Row]:
     from shardprep.shards.parquet import open_parquet
 
     try:
-        rows: list[Row] = open_parquet(blob).read(use_threads=False).to_pylist()
+        table = open_parquet(blob).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
+    try:
+        rows: list[Row] = table.to_pylist()
+    except UnicodeDecodeError as error:
+        raise WrongSource(f"{what}{_undecoded_at(table)} is no UTF-8 ({error.reason}); write the list as UTF-8") from error
+    except (pa.ArrowException, ValueError) as error:
+        raise SourceError(f"{what} is no Parquet file: {error}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _undecoded_at(table: Any) -> str:
+    """Say which text of a table is no UTF-8: ` row 2: the text in column 'text'`."""
+    for name in table.column_names:
+        for number, value in enumerate(table[name], 1):
+            try:
+                value.as_py()
+            except UnicodeDecodeError:
+                return f" row {number}: the text in column {name!r}"
+    return ""
 
 
 def _plain(value: Any) -> Any:

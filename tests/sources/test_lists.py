@@ -224,11 +224,11 @@ def test_parquet_types(folder: Path) -> None:
 
 
 def test_a_path_that_is_no_utf8(folder: Path) -> None:
-    (folder / "l.csv").write_bytes(b"path,note\nclips/\xff.mp4,\xff\n")
+    (folder / "l.csv").write_bytes(b"path,note\nclips/\xff.mp4,\xc3\xbf\n")
     with open(bytes(folder / "clips") + b"/\xff.mp4", "wb") as file:
         file.write(b"latin")
     entry = listed(folder / "l.csv")[0]
-    assert (entry.path, entry.record["meta"]) == ("clips/\\xff.mp4", {"note": "\\udcff"})
+    assert (entry.path, entry.record["meta"]) == ("clips/\\xff.mp4", {"note": "\u00ff"})
     json.dumps(entry.to_json(), ensure_ascii=False).encode()
     assert read_blob(open_entry(SourceEntry.from_json(entry.to_json())).members["video"].blob) == b"latin"
 
@@ -315,3 +315,48 @@ def test_addresses_without_their_extra_say_which_it_is(folder: Path, monkeypatch
     path = write_list(folder / "l.csv", [{"path": "https://host.example/a.mp4"}, {"path": "clips/a.mp4"}])
     with pytest.raises(UnknownStore, match=r'https:// needs the extra web\. Install it with: pip install "shardprep\[web\]"'):
         listed(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (
+            "l.csv",
+            b"path,text\na.mp4,fine\nb.mp4,\xe9t\xe9\n",
+            r"l\.csv row 2: the text in column 'text' is no UTF-8 \(\\xe9 at character 1\); save",
+        ),
+        ("l.tsv", b"path\tnote\na.mp4\ta \xe9\n", r"row 1: the text in column 'note' is no UTF-8"),
+        ("l.csv", b"path,caf\xe9\na.mp4,1\n", r"row 1: the name of column 'caf\\\\xe9' is no UTF-8"),
+        ("l.jsonl", b'{"path": "a.mp4", "text": "\xe9"}\n', r"row 1: the text in column 'text' is no UTF-8"),
+        ("l.json", b'[{"path": "a.mp4", "in": {"tags": ["a", "\xe9"]}}]', r"row 1: the text in column 'in\.tags\.1' is no UTF-8"),
+    ],
+)
+def test_a_list_whose_text_is_no_utf8_is_refused(folder: Path, name: str, content: bytes, words: str) -> None:
+    (folder / name).write_bytes(content)
+    with pytest.raises(WrongSource, match=words):
+        listed(folder / name)
+
+
+def test_parquet_text_that_is_no_utf8_is_refused(folder: Path) -> None:
+    latin = pa.array([b"fine", b"\xe9"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"path": ["a.mp4", "b.mp4"], "note": latin}), folder / "l.parquet")
+    with pytest.raises(WrongSource, match=r"l\.parquet row 2: the text in column 'note' is no UTF-8 \(.*\); write the list as UTF-8"):
+        listed(folder / "l.parquet")
+
+
+def test_what_json_escapes_is_no_matter_of_the_encoding(folder: Path) -> None:
+    (folder / "l.jsonl").write_bytes(b'\xef\xbb\xbf{"path": "clips/a.mp4", "text": "half \\ud83d a pair, \\u00e9"}\n')
+    [entry] = listed(folder / "l.jsonl")
+    assert entry.record["caption"] == {"text": "half \\ud83d a pair, \u00e9"}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_of_text_and_caption_the_first_that_holds_text_is_the_caption(folder: Path, suffix: str) -> None:
+    rows = [
+        {"path": "clips/a.mp4", "text": "", "caption": "real"},
+        {"path": "clips/b.mp4", "text": "first", "caption": "second"},
+        {"path": "gone.mp4", "text": "only", "caption": None},
+    ]
+    records = [entry.record for entry in listed(write_list(folder / f"l.{suffix}", rows))]
+    assert [record["caption"]["text"] for record in records] == ["real", "first", "only"]
+    assert [record.get("meta") for record in records] == [None, {"caption": "second"}, None]
