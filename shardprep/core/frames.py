@@ -7,7 +7,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from shardprep.core.ranges import Points, Range
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -26,7 +28,7 @@ class AllFrames:
 class Fractions:
     """One frame at each fraction of the video: index min(int(p * N), N - 1), Open-Sora's rule."""
 
-    points: tuple[float, ...]
+    points: Points
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class PerSecond:
     """The frame shown at first + k / fps for every k from 0; where that is more than `max_frames`, so many spread evenly over the video."""
 
     fps: float
-    max_frames: int | None = None
+    max_frames: Annotated[int, Range(1)] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Stride:
     """
 
     num_frames: int
-    stride: int = 1
-    skip: int = 0
+    stride: Annotated[int, Range(1)] = 1
+    skip: Annotated[int, Range(0)] = 0
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class LongSide:
 class CropResize:
     """Centre crop to the target's aspect, then Pillow's bilinear resize on uint8: OmniVideo's transform."""
 
-    height: int
-    width: int
+    height: Annotated[int, Range(1)]
+    width: Annotated[int, Range(1)]
 
 
 @dataclass(frozen=True)

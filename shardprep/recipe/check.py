@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from shardprep.core.declarations import ask, check_declarations, check_weights
 from shardprep.core.fingerprint import settings_of
 from shardprep.core.plan import Available, check_pass, check_split_and_join, declared_reads
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
@@ -23,8 +24,8 @@ from shardprep.sources.spec import SourceSpec
 _KEY = ("key",)
 """The path of the key: no column of the record, and yet one of every table."""
 
-RecipeProblem = tuple[RecipePath, str]
-"""Where in the recipe, and what is wrong there."""
+RecipeProblem = tuple[RecipePath, str | RecipeError]
+"""Where in the recipe, and what is wrong there, as an error where it has a cause."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SOURCE_COLUMNS: Mapping[str, ColumnType] = {"source.path": "string", "source.name": "string", "source.bytes": "int64"}
@@ -56,7 +57,10 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
     if until is not None and until not in names:
         yield ("steps",), f"there is no step {until!r} to stop after; {hint(until, names)}"
     yield from _settings(recipe)
-    if is_whole:
+    declared = list(_declarations(recipe)) if is_whole else []
+    yield from declared
+    # What is declared in another form cannot be compared.
+    if is_whole and not declared:
         yield from _machine(recipe, until)
         if not structural:
             yield from _columns(recipe)
@@ -132,27 +136,47 @@ def _named(stage: Stage, error: RecipeError) -> str:
 
 def _settings(recipe: Recipe) -> Iterator[RecipeProblem]:
     """Yield the settings of stages that have no canonical form, by which a change of them would be noticed."""
-    for index, step in enumerate(recipe.steps):
+    for path, step, stage in _stages(recipe.steps):
+        try:
+            settings_of(stage)
+        except RecipeError as error:
+            yield path, f"step {step}: {error}"
+
+
+def _declarations(recipe: Recipe) -> Iterator[RecipeProblem]:
+    for path, step, stage in _stages(recipe.steps):
+        try:
+            check_declarations(stage)
+        except RecipeError as error:
+            yield path, _told(f"step {step}: {error}", error)
+
+
+def _stages(steps: Sequence[Step]) -> Iterator[tuple[RecipePath, str, Stage]]:
+    """Yield every stage with where it stands and the name of its step."""
+    for index, step in enumerate(steps):
         for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
-            try:
-                settings_of(stage)
-            except RecipeError as error:
-                yield ("steps", index, step.name, place), f"step {step.name}: {error}"
+            yield ("steps", index, step.name, place), step.name, stage
+
+
+def _told(text: str, error: RecipeError) -> RecipeError:
+    """Return the error in other words, with what it came from."""
+    told = RecipeError(text)
+    told.__cause__ = error.__cause__
+    return told
 
 
 def _machine(recipe: Recipe, until: str | None) -> Iterator[RecipeProblem]:
-    for index, step in enumerate(steps_until(recipe, until)):
-        for place, stage in enumerate(step.stages if isinstance(step, Pass) else ()):
-            path: RecipePath = ("steps", index, step.name, place)
-            missing = next((need for need in stage.needs if importlib.util.find_spec(need[0].partition(".")[0]) is None), None)
-            if missing is not None:
-                yield path, str(MissingExtra(stage_name(stage), *missing))
-                continue
-            try:
-                stage.check()
-            except RecipeError as error:
-                within = (*path, stage_name(stage))
-                yield blamed(within, type(stage), str(error), vars(stage)), f"step {step.name}: {_named(stage, error)}"
+    for path, step, stage in _stages(steps_until(recipe, until)):
+        missing = next((need for need in stage.needs if importlib.util.find_spec(need[0].partition(".")[0]) is None), None)
+        if missing is not None:
+            yield path, str(MissingExtra(stage_name(stage), *missing))
+            continue
+        try:
+            ask(stage, "check", stage.check)
+            check_weights(stage)
+        except RecipeError as error:
+            within = (*path, stage_name(stage))
+            yield blamed(within, type(stage), str(error), vars(stage)), _told(f"step {step}: {_named(stage, error)}", error)
 
 
 def _columns(recipe: Recipe) -> Iterator[RecipeProblem]:
@@ -177,10 +201,10 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
     columns = columns_of(declared_reads(stage))
     try:
         check_pass(step, [stage], there)
-        stage.check_columns(there.types_of(columns))
+        ask(stage, "check_columns", lambda: stage.check_columns(there.types_of(columns)))
     except RecipeError as error:
         hints = (_quoted(str(text), column) for text in vars(stage).values() for column in columns if not there.has(column))
-        yield path, _of_step(step, error) + next(filter(None, hints), "")
+        yield path, _told(_of_step(step, error) + next(filter(None, hints), ""), error)
     role = stage.frames.role if stage.frames else "video"
     if not there.has(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, {there.absence(Role(role), 'which is not there')}"

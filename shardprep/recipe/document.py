@@ -50,14 +50,18 @@ class Problems:
 
     document: Document
     found: list[str] = field(default_factory=list)
+    cause: BaseException | None = None
+    """What the first problem that has a cause came from."""
 
-    def add(self, path: RecipePath, message: str) -> None:
+    def add(self, path: RecipePath, message: str | RecipeError) -> None:
         self.found.append(f"{self.document.place(path)}: {message}")
+        if isinstance(message, RecipeError):
+            self.cause = self.cause or message.__cause__
 
     def raise_any(self) -> None:
         """Raise RecipeError with one line per problem, where there is one."""
         if self.found:
-            raise RecipeError("\n".join(dict.fromkeys(self.found)))
+            raise RecipeError("\n".join(dict.fromkeys(self.found))) from self.cause
 
 
 def parse_document(text: str, origin: str) -> Document:

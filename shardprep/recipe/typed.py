@@ -31,6 +31,9 @@ _NAMES: dict[Any, str] = {
     bool: "true or false",
     type(None): "null",
     Any: "anything",
+    object: "anything that a recipe can say",
+    list: "a list",
+    tuple: "a list",
 }
 
 
@@ -111,7 +114,10 @@ def expected(kind: Any) -> str:
         return _TEXTS[kind]
     if is_dataclass(kind):
         return f"a mapping of {', '.join(setting.name for setting in describe_settings(_class(kind)))}"
-    return "a mapping" if isinstance(origin, type) and issubclass(origin, Mapping) else str(kind)
+    plain = origin or kind
+    return (
+        "a mapping" if isinstance(plain, type) and issubclass(plain, Mapping) else _NAMES.get(plain, getattr(kind, "__name__", str(kind)))
+    )
 
 
 @cache
@@ -133,9 +139,10 @@ def _typed(kind: Any, value: Any, path: RecipePath, problems: Problems, what: st
         value = [value]
     try:
         text = json.dumps([value], default=lambda inner: _plain_text(inner, kind))
-    except TypeError:
+    except TypeError as error:
         # Only a recipe built in Python holds such things.
-        problems.add(path, f"{what} is a {type(value).__name__}; expected {expected(kind)}")
+        is_within = isinstance(value, (Mapping, list, tuple)) and str(error).startswith("a ")
+        problems.add(path, f"{what} {f'holds {error}' if is_within else f'is a {type(value).__name__}'}; expected {expected(kind)}")
         return None
     try:
         # Strictness as JSON has it: lists become tuples and 3 becomes 3.0, but "3" stays text.

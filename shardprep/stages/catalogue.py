@@ -17,6 +17,7 @@ from functools import cache
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import shardprep.stages
+from shardprep.core.declarations import RAISED, check_declarations
 from shardprep.core.ranges import Range
 from shardprep.core.stage import Stage, stage_name
 from shardprep.errors import RecipeError
@@ -26,9 +27,6 @@ ENTRY_POINTS = "shardprep.stages"
 
 RESERVED_NAMES = frozenset({"select", "pack", "dedup", "balance"})
 """Names of gathers, which stand where stages do."""
-
-_RAISED = (Exception, SystemExit)
-"""What importing and asking a plug-in may raise: it is its package's fault and nobody else's."""
 
 _UNITS = (
     ("px_per_second", "px/s"),
@@ -120,16 +118,21 @@ def find_stages() -> tuple[dict[str, type[Stage]], list[BrokenStage]]:
                 describe_stage(kind)
                 setting_types(kind)
                 found[name] = kind
-            except _RAISED as error:
+            except RAISED as error:
                 text = str(error) if isinstance(error, RecipeError) else f"{type(error).__name__}: {error}"
                 broken.append(BrokenStage(name=name, package=_origin(point), error=text))
     return found, broken
 
 
 def describe_stage(kind: type[Stage]) -> StageInfo:
-    """Return what the stage says of itself, with the doc line and the unit of every setting."""
+    """Return what the stage says of itself, with the doc line and the unit of every setting.
+
+    RecipeError where it declares something in another form than `Stage` says.
+    """
     settings = describe_settings(kind)
     stage = None if any(setting.is_required for setting in settings) else kind()
+    if stage is not None:
+        check_declarations(stage)
     needs: tuple[tuple[str, str], ...] | None = _declared(kind, stage, "needs")
     frames, reads = _declared(kind, stage, "frames"), _declared(kind, stage, "reads")
     return StageInfo(
@@ -211,7 +214,7 @@ def _clash(name: str, plug_ins: Sequence[importlib.metadata.EntryPoint]) -> str 
 def _plug_in(name: str, point: importlib.metadata.EntryPoint) -> type[Stage]:
     try:
         found = point.load()
-    except _RAISED as error:
+    except RAISED as error:
         words = f"{type(error).__name__}: {error}"
         raise RecipeError(f"stage {name}: the plug-in {_origin(point)} cannot be loaded ({words}); mend it, or uninstall it") from error
     if not (isinstance(found, type) and issubclass(found, Stage)):

@@ -128,6 +128,31 @@ def test_settings_given_in_python_are_typed_too(stage: Stage, message: str) -> N
     assert message in str(caught.value)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreHeld(Stage):
+    table: dict = None  # type: ignore[type-arg, assignment]  # as people write it
+    thing: object = None
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (ScoreHeld(table={"a": {1, 2}}, thing=0), "score_held.table holds a set; expected a mapping"),
+        (ScoreHeld(table={}, thing=len), "score_held.thing is a builtin_function_or_method; expected anything that a recipe can say"),
+    ],
+)
+def test_what_a_recipe_cannot_say_is_told_in_its_words(stage: Stage, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_recipe(recipe(Pass(name="a", stages=(stage,))))
+    assert message in str(caught.value)
+
+
+def test_a_stage_that_takes_a_text_for_roles_is_refused_and_not_skipped() -> None:
+    stage = type("ScoreSkipped", (ScoreAny,), {"accepts": "video"})()
+    with pytest.raises(RecipeError, match=r"step a: score_skipped: accepts is 'video'; .* write \(\"video\",\)"):
+        check_recipe(recipe(Pass(name="a", stages=(stage,))))
+
+
 def test_tars_may_bring_pairs() -> None:
     check_recipe(recipe(Pass(name="a", stages=(ScoreAny(role="target"),)), source=SourceSpec(shards="a.tar")))
 

@@ -1,0 +1,166 @@
+"""Whether what a stage declares has the form that its docs promise; asking a stage of somebody's own may raise anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from shardprep.core.frames import At, CropResize, FramesWanted, LongSide, Native, ShortSide
+from shardprep.core.ranges import range_of
+from shardprep.core.reads import Column, Role, is_column
+from shardprep.core.stage import Resources, Stage, Weights, stage_name
+from shardprep.errors import RecipeError, ShardprepError
+
+RAISED = (Exception, SystemExit)
+"""What importing and asking a stage of somebody's own may raise: it is that stage's fault and nobody else's."""
+
+Answer = TypeVar("Answer")
+
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The form of one declaration."""
+
+    expected: str
+    holds: Callable[[Any], bool]
+
+
+def check_declarations(stage: Stage) -> None:
+    """Raise RecipeError where the stage declares something in another form than `Stage` says, or where asking for it raises.
+
+    Weights are for `check_weights`.
+    """
+    for name, form in _FORMS.items():
+        _check(stage, name, ask(stage, name, partial(getattr, stage, name)), form)
+    if wrong := _wrong_frames(stage.frames):
+        raise RecipeError(f"{stage_name(stage)}: {wrong}")
+
+
+def check_weights(stage: Stage) -> None:
+    """Raise RecipeError where `weights` are something else; which ones they are may need libraries, so what it needs must be installed.
+
+    Where the stage cannot say yet which ones, whoever loads them says so.
+    """
+
+    def weights() -> object:
+        try:
+            return stage.weights
+        except ShardprepError:
+            return ()
+
+    _check(stage, "weights", ask(stage, "weights", weights), _WEIGHTS)
+
+
+def ask(stage: Stage, what: str, question: Callable[[], Answer]) -> Answer:
+    """Return what the stage answers; RecipeError in its name where it raises what is none of our errors."""
+    try:
+        return question()
+    except ShardprepError:
+        raise
+    except RAISED as error:
+        words = f"{type(error).__name__}: {error}"
+        raise RecipeError(f"{stage_name(stage)}: {what} raises {words}; --debug shows its traceback") from error
+
+
+def _check(stage: Stage, name: str, value: object, form: _Form) -> None:
+    if not form.holds(value):
+        raise RecipeError(f"{stage_name(stage)}: {name} is {_shown(value)}; expected {form.expected}{_remedy(name, value)}")
+
+
+def _remedy(name: str, value: object) -> str:
+    if callable(value) and not isinstance(value, type):
+        return "; write @property above it"
+    if name == "weights":
+        values = value if isinstance(value, (tuple, list)) else (value,)
+        names = [one.name if isinstance(one, Weights) else one for one in values]
+        return f"; write ({', '.join(f'Weights({one!r})' for one in names)},)" if all(isinstance(one, str) for one in names) else ""
+    return f'; write ("{value}",)' if isinstance(value, str) and name in _TUPLES else ""
+
+
+def _shown(value: object) -> str:
+    if callable(value) and not isinstance(value, type):
+        return "a method"
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def _each(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (tuple, list)) and all(holds(one) for one in value)
+
+
+def _or_none(holds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or holds(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _is_role(value: object) -> bool:
+    return isinstance(value, str) and bool(value) and not is_column(value)
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_duration(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0 and not math.isnan(value)
+
+
+def _is_wish(value: object) -> bool:
+    if not isinstance(value, FramesWanted):
+        return False
+    is_known = isinstance(value.at, get_args(At)) and isinstance(value.size, (Native, ShortSide, LongSide, CropResize))
+    return is_known and value.colour in ("rgb", "bgr", "gray", "none") and _is_role(value.role)
+
+
+def _wrong_frames(wanted: FramesWanted | None) -> str | None:
+    """Return which number of a wish for frames cannot be, or None."""
+    parts = () if wanted is None else (("at", wanted.at), ("size", wanted.size))
+    for part, said in parts:
+        types = get_type_hints(type(said), include_extras=True)
+        for one in fields(said):
+            value, allowed = getattr(said, one.name), range_of(one.name, types[one.name])
+            if value is not None and not allowed.holds(value):
+                return f"frames.{part}.{one.name} is {value}; expected {allowed}"
+    return None
+
+
+_TUPLES = ("accepts", "reads", "replaces", "keeps", "needs")
+_BOOL = "True or False"
+_COUNT = "a whole number from 1 on"
+_FORMS: Mapping[str, _Form] = {
+    "version": _Form(_COUNT, _is_count),
+    "reads": _Form(
+        'roles and columns, such as ("video", "scores.flow")', _each(lambda one: _is_text(one) or isinstance(one, (Role, Column)))
+    ),
+    "writes": _Form(
+        'a mapping of names to types, such as {"scores.mine": "double"}',
+        lambda value: isinstance(value, Mapping) and all(_is_text(part) for item in value.items() for part in item),
+    ),
+    "replaces": _Form('names among its `writes`, such as ("video",)', _each(_is_text)),
+    "splits": _Form(_BOOL, _is_bool),
+    "keeps": _Form('groups of columns, such as ("source", "meta"), or None', _or_none(_each(_is_role))),
+    "keeps_labels": _Form(f"{_BOOL}, or None", _or_none(_is_bool)),
+    "accepts": _Form('roles, such as ("video", "image"), where () means all samples', _each(_is_role)),
+    "frames": _Form("a FramesWanted, or None", _or_none(_is_wish)),
+    "group_by": _Form('the name of a column, such as "meta.pair", or None', _or_none(_is_text)),
+    "batch_size": _Form(_COUNT, _is_count),
+    "resources": _Form("a Resources", lambda value: isinstance(value, Resources)),
+    "timeout_seconds": _Form("a number above 0", _is_duration),
+    "needs": _Form(
+        'pairs of a module and the extra that brings it, such as (("torch", "models"),)',
+        _each(lambda pair: isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(_is_text, pair))),
+    ),
+}
+_WEIGHTS = _Form("Weights, such as (Weights('OWNER/REPO'),)", _each(lambda one: isinstance(one, Weights) and _is_text(one.name)))
