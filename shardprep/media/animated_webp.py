@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_COPY_BYTES = 8 << 30
 """What the frames of one file may take on the disk, uncompressed: 1,000 frames of 1920x1080."""
 MAX_FILE_BYTES = 256 << 20
-"""libwebp wants the file in memory, twice."""
+"""libwebp wants the file in memory; with ours and Pillow's that makes three of it."""
 COPY_NAME = "lossless copy of a webp"
 """What the container of such a video is called."""
 _MAX_SIDE_PX = 1 << 14
