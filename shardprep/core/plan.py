@@ -27,6 +27,10 @@ class Available:
     open_groups: tuple[str, ...] = ("meta",)
     writers: Mapping[str, str] = field(default_factory=dict)
     """Which stage wrote a role or column, by its name; what the source brings is not in it."""
+    any_role: bool = False
+    """Whether the source's samples may have members besides `roles`: those of tars of any origin are known only when they are read."""
+    splitters: tuple[Stage, ...] = ()
+    """The stages that split the samples since, and say which members their children have."""
     lost: Mapping[Read, str] = field(default_factory=dict)
     """What was there before a stage split the samples, and their children do not have, in words."""
 
@@ -45,6 +49,13 @@ class Available:
         if isinstance(read, Role):
             return read.name in self.roles
         return self.is_open(read) or any(known.folded[: len(read.path)] == read.folded for known in self._known())
+
+    def may_have(self, read: Read) -> bool:
+        """Whether it is there, or is a member that samples of unknown tars may bring."""
+        if self.has(read) or not self.any_role or isinstance(read, Column):
+            return self.has(read)
+        is_group = self.has(Column((read.name,)))
+        return not is_group and read not in self.lost and all(_is_carried(read.name, stage) for stage in self.splitters)
 
     def is_open(self, column: Column) -> bool:
         """Whether the column lies in a group in which anything may be."""
@@ -72,7 +83,8 @@ class Available:
         columns = {str(known): self.columns[str(known)] for known in self._known() if stage.keeps is None or known.path[0] in stage.keeps}
         roles = self.roles if stage.keeps_labels is None else frozenset(role for role in self.roles if _is_carried(role, stage))
         writers = {**self.writers, **dict.fromkeys(stage.writes, name)}
-        left = replace(self, roles=roles, columns=columns, writers=writers).with_writes(stage.writes)
+        splitters = self.splitters if stage.keeps_labels is None else (*self.splitters, stage)
+        left = replace(self, roles=roles, columns=columns, writers=writers, splitters=splitters).with_writes(stage.writes)
         gone = {read: self._lost_at(name, read) for read in map(parse_read, self.names) if not left.has(read)}
         return replace(left, lost={read: why for read, why in {**self.lost, **gone}.items() if not left.has(read)})
 
@@ -174,7 +186,7 @@ def check_pass(name: str, stages: Sequence[Stage], available: Available) -> Avai
     """Return what is available after the pass; raise RecipeError where a stage reads what is not there, or writes what is."""
     for stage in stages:
         for wanted in declared_reads(stage):
-            if not available.has(wanted):
+            if not available.may_have(wanted):
                 raise RecipeError(f"step {name}: {stage_name(stage)} reads {wanted}, {_absent(wanted, available)}")
         for column, kind in stage.writes.items():
             written = parse_read(column)

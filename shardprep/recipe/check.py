@@ -70,7 +70,7 @@ def raw_available(source: SourceSpec) -> Available:
     """Return what the first step can read: the roles and columns of raw shards."""
     roles = {"video", "image", "text"} | ({"source", "target"} if source.shards is not None else set())
     given = SPAN_COLUMNS if source.start_column is not None else {}
-    return Available(frozenset(roles), {**_SOURCE_COLUMNS, **given}, UNTYPED_GROUPS)
+    return Available(frozenset(roles), {**_SOURCE_COLUMNS, **given}, UNTYPED_GROUPS, any_role=source.shards is not None)
 
 
 def check_source_names(recipe: Recipe, clashes: Sequence[NameClash]) -> None:
@@ -206,7 +206,7 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
         hints = (_quoted(str(text), column) for text in vars(stage).values() for column in columns if not there.has(column))
         yield path, _told(_of_step(step, error) + next(filter(None, hints), ""), error)
     role = stage.frames.role if stage.frames else "video"
-    if not there.has(Role(role)):
+    if not there.may_have(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, {there.absence(Role(role), 'which is not there')}"
 
 
@@ -242,7 +242,7 @@ def _check_there(wanted: Iterable[Read], there: Available, text: str = "") -> No
     for read in dict.fromkeys(wanted):
         if isinstance(read, Column) and read.folded == _KEY:
             continue
-        if not there.has(read):
+        if not there.may_have(read):
             shown = read.path[-1] if isinstance(read, Column) and len(read.path) == 1 else str(read)
             quoted = isinstance(read, Column) and _quoted(text, read)
             why = f"which no earlier step writes{quoted}" if quoted else there.absence(read, "which no earlier step writes")

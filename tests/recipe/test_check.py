@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,3 +202,30 @@ def test_what_was_made_of_whole_videos_is_not_read_of_their_clips(reader: Step, 
     assert begins in str(caught.value)
     assert "the samples that cut_clips makes do not have, as it was made from the whole; put score_any after cut_clips" in str(caught.value)
     check_recipe(recipe(clips, one("labels", reads=["video", "text"]), one("whole", writes=["latent", "cls", "scores.a"]), reader))
+
+
+READERS: list[Callable[[str], Step]] = [
+    lambda role: Gather(name="late", does=Pack(roles=(role,))),
+    lambda role: one("late", reads=[role]),
+    lambda role: Pass(name="late", stages=(ScoreAny(role=role),)),
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_tars_of_any_origin_may_bring_any_member(reader: Callable[[str], Step]) -> None:
+    tars = SourceSpec(shards="t/*.tar")
+    check_recipe(recipe(reader("bin"), source=tars))
+    check_recipe(recipe(Pass(name="clips", stages=(CutClips(),)), reader("cls"), source=tars))
+    with pytest.raises(RecipeError, match="step late.* bin, which"):
+        check_recipe(recipe(Pass(name="clips", stages=(CutClips(),)), reader("bin"), source=tars))
+    with pytest.raises(RecipeError, match="step late.* bin, which"):
+        check_recipe(recipe(reader("bin")))
+
+
+def test_the_name_of_a_group_is_no_member_of_tars() -> None:
+    with pytest.raises(RecipeError, match="a member that no sample has; to read the columns"):
+        check_recipe(recipe(one("a", writes=["scores.a"]), one("b", reads=["scores"]), source=SourceSpec(shards="t/*.tar")))
+
+
+def test_a_stage_may_write_a_member_that_only_tars_could_bring() -> None:
+    check_recipe(recipe(one("a", writes=["latent"]), one("b", reads=["latent"]), source=SourceSpec(shards="t/*.tar")))
