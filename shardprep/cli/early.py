@@ -16,12 +16,19 @@ _STOPPED = "Stopped: no shard was in work. Run the same command again."
 def answer_signals() -> None:
     """Let Ctrl-C and SIGTERM end the process by `EXIT_STOPPED`, also while a library is imported, until a command takes them.
 
+    Ctrl-C stays ignored where whoever began the process had it ignored, as a shell does for what a script runs in the background.
+
     At the very end of the process they are ignored: nothing is left to stop, and the exit code of the command counts.
     """
-    for number in SIGNALS:
+    for number in answered():
         signal.signal(number, _end)
     # What is registered first runs last.
     atexit.register(_ignore_signals)
+
+
+def answered() -> tuple[signal.Signals, ...]:
+    """Return the signals that are to be answered: not Ctrl-C where it is ignored already."""
+    return tuple(number for number in SIGNALS if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN)
 
 
 def say_stopped() -> None:

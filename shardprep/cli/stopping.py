@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from shardprep.cli.early import SIGNALS
+from shardprep.cli.early import SIGNALS, answered
 from shardprep.executors.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def stopping() -> Iterator[None]:
     The first Ctrl-C finishes the shards in work, a second one or SIGTERM abandons them. Where no shards are in work either
     raises KeyboardInterrupt in the main thread; it leaves this body as KeyboardInterrupt whatever a library makes of it. A process
     that was asked to stop and has not ended eight seconds later, shards that are being finished aside, is ended. Outside the main
-    thread nothing is changed.
+    thread nothing is changed, and a Ctrl-C that is ignored (`nohup`, the background of a script) stays ignored.
     """
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     listener = _Listener(stop)
-    before: dict[int, Any] = {number: signal.signal(number, listener.interrupt) for number in SIGNALS}
+    before: dict[int, Any] = {number: signal.signal(number, listener.interrupt) for number in answered()}
     token = _current.set(stop)
     try:
         yield

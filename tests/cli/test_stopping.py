@@ -137,6 +137,22 @@ def test_a_library_that_does_not_come_back_is_left_as_it_stands(place: Path, num
     assert seconds < 10
 
 
+@pytest.mark.parametrize("held", ["shardprep.cli.commands.run_command_line", "shardprep.driver.plan.plan"])
+def test_a_ctrl_c_that_was_ignored_at_the_start_stays_ignored(place: Path, held: str) -> None:
+    """As a script's shell has it for what runs in the background; SIGTERM ends it all the same."""
+    ignoring = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"]
+    command = [*ignoring, sys.executable, "held.py", held, "notes", "python", "plan", "recipe.yaml"]
+    env = install(place / "site", "measuring", MEASURE, measure="Measure")
+    with subprocess.Popen(command, cwd=place, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        first_note(place / "notes")
+        os.killpg(process.pid, signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(2)
+        process.terminate()
+        _, told = process.communicate(timeout=60)
+    assert (process.returncode, told) == (3, STOPPED)
+
+
 SLOW = "list_sum(list_transform(range(source.bytes * 500000), lambda x: x % 7)) > 0"
 
 
