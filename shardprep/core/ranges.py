@@ -35,6 +35,13 @@ class Range:
         return " and ".join(f"{word} {bound:g}" for bound, word in parts if bound is not None)
 
 
+@dataclass(frozen=True)
+class Written:
+    """How a text setting is written: `Annotated[str, Written("...")]`; said where something else came."""
+
+    how: str
+
+
 ANY = Range()
 """For a setting that may be negative although its name carries a unit, such as an offset."""
 Points = Annotated[tuple[float, ...], Range(0, 1)]

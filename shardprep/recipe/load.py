@@ -15,7 +15,7 @@ from shardprep.recipe.check import find_problems
 from shardprep.recipe.document import MAX_CHARACTERS, Document, Problems, RecipePath, hint, parse_document, parse_value
 from shardprep.recipe.model import Gather, Pass, Recipe, RunSettings, Step
 from shardprep.recipe.override import override, replace_source
-from shardprep.recipe.typed import build
+from shardprep.recipe.typed import build, is_text
 from shardprep.redaction import is_secret_name, remember_secrets
 from shardprep.sources.spec import SourceSpec
 from shardprep.stages.catalogue import find_stage, only_required, setting_types, stage_names
@@ -70,7 +70,7 @@ def load_recipe(
     for name, text in (run_settings or {}).items():
         # What a text setting says stays text: `--memory 2` is no number.
         place = f"--{name.replace('_', '-')} {text}"
-        override(document, name, text if setting_types(RunSettings)[name] is str else parse_value(text, place), place)
+        override(document, name, text if is_text(setting_types(RunSettings)[name]) else parse_value(text, place), place)
     return _read(document, until)
 
 

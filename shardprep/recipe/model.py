@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from shardprep.core.ranges import Written
 from shardprep.core.stage import Stage
 from shardprep.gather.settings import Pack, Select
 from shardprep.sources.places import WEB, scheme_of
@@ -17,6 +18,9 @@ RAW = "raw"
 
 _BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*(KiB|MiB|GiB|TiB)")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
+_WRITE_IT = "write it as 512MiB or 2GiB"
+_LEAST_MEMORY = "64MiB"
+"""Measured: with 32MiB a worker is ended while it cuts clips of 640x360, with 64MiB it cuts them."""
 _SCALE = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
 
@@ -55,9 +59,9 @@ class RunSettings:
     """What becomes of a video that breaks in the middle or ends before its container says: failed, or kept as far as it decodes."""
     workers: int | Literal["auto"] = "auto"
     """Worker processes; auto: one per core and thread. Models run on one per GPU where there are GPUs."""
-    memory: str = "2GiB"
-    """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB; half of it is for frames. Where models
-    work, what their stages declare besides."""
+    memory: Annotated[str, Written(f"an amount with its unit; {_WRITE_IT}")] = "2GiB"
+    """Memory that a worker may take beside its libraries and weights, such as 512MiB or 2GiB, at least 64MiB; half of it is for frames.
+    Where models work, what their stages declare besides."""
     max_failed: int | float | str | None = None
     """Failures at which the run stops: a number (20) or a share of a step's samples (0.01 or 1%);
     null: more than 10 that are also more than 5 %."""
@@ -79,9 +83,12 @@ class RunSettings:
         if self.timeout_seconds is not None and self.timeout_seconds <= 0:
             raise ValueError(f"timeout_seconds is {self.timeout_seconds}; expected more than 0")
         try:
-            parse_bytes(self.memory)
+            is_enough = parse_bytes(self.memory) >= parse_bytes(_LEAST_MEMORY)
         except ValueError as error:
             raise ValueError(f"memory: {error}") from error
+        if not is_enough:
+            why = "with less a worker cannot cut a video of 640x360"
+            raise ValueError(f"memory is {self.memory}; expected at least {_LEAST_MEMORY}: {why}")
 
     @property
     def failure_limit(self) -> int | float | None:
@@ -127,9 +134,9 @@ class Recipe:
 
 def parse_bytes(text: str) -> int:
     """Return the bytes that a text such as `512MiB` or `2GiB` says; ValueError where it says none."""
-    found = _BYTES.fullmatch(text.strip())
+    found = _BYTES.fullmatch(text.strip()) if isinstance(text, str) else None
     if not found:
-        raise ValueError(f"{text!r} is no amount of memory; write it as 512MiB or 2GiB")
+        raise ValueError(f"{text!r} is no amount of memory; {_WRITE_IT}")
     return int(float(found[1]) * _SCALE[found[2]])
 
 

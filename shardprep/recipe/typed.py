@@ -18,7 +18,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from shardprep.core.fingerprint import plain_text
-from shardprep.core.ranges import pairs_in_order, range_of
+from shardprep.core.ranges import Written, pairs_in_order, range_of
 from shardprep.recipe.document import Problems, RecipePath, hint
 from shardprep.stages.catalogue import describe_settings, setting_types
 
@@ -99,7 +99,7 @@ def expected(kind: Any) -> str:
     """Return what a person may write for a type: `a number`, `one of dis, raft`, `a list of text, or null`."""
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return expected(arguments[0])
+        return next((note.how for note in arguments[1:] if isinstance(note, Written)), None) or expected(arguments[0])
     if kind in _NAMES:
         return _NAMES[kind]
     if origin is Literal:
@@ -120,6 +120,11 @@ def expected(kind: Any) -> str:
     )
 
 
+def is_text(kind: Any) -> bool:
+    """Whether a setting's type is text, and nothing besides."""
+    return kind is str or (get_origin(kind) is Annotated and is_text(get_args(kind)[0]))
+
+
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
     """Return the validator of one setting's type, wrapped in a one-tuple: a bare dataclass takes no configuration."""
@@ -131,7 +136,7 @@ def _typed(kind: Any, value: Any, path: RecipePath, problems: Problems, what: st
         problems.add(path, f"{what} is not finite; expected {expected(kind)}")
         return None
     is_union = get_origin(kind) in (Union, types.UnionType)
-    if isinstance(value, str) and (kind is str or (is_union and str in get_args(kind))):
+    if isinstance(value, str) and (is_text(kind) or (is_union and str in get_args(kind))):
         # Any text will do, also a path that is no UTF-8, which pydantic takes for no text.
         return value
     if isinstance(value, (str, int, float)) and not isinstance(value, bool) and _is_list(kind):

@@ -174,6 +174,7 @@ def test_an_option_takes_the_values_that_its_setting_takes(folder: Path, value: 
         ("--workers", "0", "workers is 0; expected 1 or more, or auto"),
         ("--workers", "x", "expected a whole number, or one of auto"),
         ("--memory", "2", "'2' is no amount of memory; write it as 512MiB or 2GiB"),
+        ("--memory", "16MiB", "memory is 16MiB; expected at least 64MiB: with less a worker cannot cut a video of 640x360"),
         ("--memory", "2GB", "'2GB' is no amount of memory; write it as 512MiB or 2GiB"),
         ("--max-failed", "x", "max_failed is x; expected a number of samples such as 20, or a share such as 0.01 or 1%"),
         ("--max-failed", "200%", "max_failed is 200%; expected a number of samples such as 20, or a share such as 0.01 or 1%"),

@@ -63,6 +63,8 @@ def test_one_name_is_a_list_of_one_and_short_forms_are_whole(file: Path) -> None
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
+        ("memory: 2GiB", "memory: 2", "r.yaml:3: recipe.memory is 2; expected an amount with its unit; write it as 512MiB or 2GiB"),
+        ("memory: 2GiB", "memory: 16MiB", "r.yaml:3: recipe: memory is 16MiB; expected at least 64MiB: with less a worker cannot cut"),
         ("memory: 2GiB", "memory: 2GB", "r.yaml:3: recipe: memory: '2GB' is no amount of memory; write it as 512MiB or 2GiB"),
         ("crf: 20", "crf: 60", "r.yaml:9: step clips: cut_clips: crf 60: with libx264 it is 0 to 51, lower is better (18 by default)"),
         ("crf: 20", "short_side_px: -5", "r.yaml:9: cut_clips.short_side_px is -5; expected a whole number, or null, at least 1"),
@@ -81,6 +83,8 @@ def test_a_mistake_is_said_with_its_line(file: Path, old: str, new: str, message
     ("change", "message"),
     [
         ("memory=2GB", "--set memory=2GB: recipe: memory: '2GB' is no amount of memory"),
+        ("memory=2", "--set memory=2: recipe.memory is 2; expected an amount with its unit; write it as 512MiB or 2GiB"),
+        ("memory=63MiB", "--set memory=63MiB: recipe: memory is 63MiB; expected at least 64MiB"),
         ("steps.clips.cut_clips.preset=bogus", "--set steps.clips.cut_clips.preset=bogus: step clips: cut_clips: preset 'bogus'"),
         ("steps.clips.cut_clips.max_seconds=0.5", "min_seconds is 1, above max_seconds 0.5"),
         ("steps.my_scores.score_exposure.points=[]", "--set steps.my_scores.score_exposure.points=[]: score_exposure.points is []"),
