@@ -76,7 +76,7 @@ def test_a_base_set_whose_source_changed_is_not_shown(out: Made) -> None:
     run(recipe, RunOptions(until=RAW))
     assert check_agreement(out.output, recipe) == {"raw": 3, **dict.fromkeys(SETS, 2)}
     with pytest.raises(
-        IncompleteSet, match=r"clips: 1 of 3 shards are missing or out of date, first 000001 \(.* was not made from raw/000001"
+        IncompleteSet, match=r"clips: 1 of 3 shards is missing or out of date, first 000001 \(.* was not made from raw/000001"
     ):
         open_view(str(out.output / "clips"))
     for name in SETS:

@@ -14,6 +14,7 @@ from shardprep.driver.output import output_sets
 from shardprep.errors import ShardError
 from shardprep.packed.clean import older_packings
 from shardprep.packed.packing import current_packing
+from shardprep.shards.lineage import RECIPE_FILE
 from shardprep.shards.names import set_name
 from shardprep.shards.store import Store
 
@@ -36,7 +37,7 @@ class Left:
     def __str__(self) -> str:
         return self.said()
 
-    def said(self, recipe: str = "RECIPE", more: Sequence[str] = ()) -> str:
+    def said(self, recipe: str | None = None, more: Sequence[str] = ()) -> str:
         """Say it, with the command for this recipe file and what `more` that command needs."""
         parts = [f"the sets of steps that the recipe no longer has: {', '.join(self.former)}"] if self.former else []
         parts += [counted(self.num_packings, "older packing")] if self.num_packings else []
@@ -47,12 +48,13 @@ class Left:
         """Say that the sets of former steps were passed over."""
         return (
             f"not checked: the sets of steps that the recipe no longer has: {', '.join(self.former)}. "
-            f"Remove with: {self._command('RECIPE', more)}"
+            f"Remove with: {self._command(None, more)}"
         )
 
-    def _command(self, recipe: str, more: Sequence[str]) -> str:
-        named = ["--recipe", recipe] if self.former else []
-        return shlex.join(["shardprep", "clean", self.output, *named, *more])
+    def _command(self, recipe: str | None, more: Sequence[str]) -> str:
+        named = ["--recipe", recipe or "RECIPE"] if self.former else []
+        command = shlex.join(["shardprep", "clean", self.output, *named, *more])
+        return f"{command} {RECIPE_FILE}" if self.former and recipe is None else command
 
 
 def what_is_left(url: str, storage_options: Mapping[str, Any] | None = None) -> Left:

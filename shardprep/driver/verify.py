@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -11,13 +10,12 @@ from shardprep.driver.output import output_sets, output_that_left
 from shardprep.errors import Damaged
 from shardprep.packed.names import MANIFEST_FILE
 from shardprep.packed.verify import verify_packed
+from shardprep.shards.lineage import left_remedy
 from shardprep.shards.names import SET_FILE, SOURCE_TARS, parse_ledger_name
 from shardprep.shards.set import read_info
 from shardprep.shards.store import Store
 from shardprep.shards.verify import Problem, verify_set
 from shardprep.sources.tar_index import damaged_indexes
-
-_LEFT = "The recipe no longer has this step, and no run makes it whole. Remove it with"
 
 
 def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
@@ -29,11 +27,7 @@ def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Ite
     for found in output_sets(url, storage_options).live:
         try:
             for problem in _verify(found, storage_options):
-                yield (
-                    problem
-                    if output is None
-                    else replace(problem, remedy=f"{_LEFT}: shardprep clean {shlex.quote(output)} --recipe RECIPE")
-                )
+                yield problem if output is None else replace(problem, remedy=left_remedy(found))
         except Damaged as error:
             yield Problem(found, str(error), "The other sets are checked all the same")
     yield from _without_set_file(Store(url, storage_options))

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from shardprep.core.fingerprint import shard_fingerprint
+from shardprep.core.quantity import are
 from shardprep.errors import IncompleteSet, ShardError, ShardprepError
 from shardprep.packed.manifest import KIND, Manifest, read_manifest
 from shardprep.packed.names import MANIFEST_FILE, is_packing_name
 from shardprep.packed.pointer import pointer_to, read_pointer
 from shardprep.shards.join import open_view
+from shardprep.shards.lineage import left_remedy, stand
 from shardprep.shards.names import LEDGERS, set_name
 from shardprep.shards.sealed import read_sealed
 from shardprep.shards.set import SetInfo, ShardSet, read_info, relative_url
@@ -47,7 +50,8 @@ def open_packing(url: str, storage_options: Mapping[str, Any] | None = None) -> 
     store = Store(url, storage_options)
     packing = standing_packing(store)
     if stale := why_stale(store, packing, storage_options):
-        raise IncompleteSet(f"{store.url}: {stale}. {_AGAIN}, or name the packing itself to read it as it is: {packing.store.url}")
+        remedy = left_remedy(store.url) if _was_left(store, storage_options) else _AGAIN
+        raise IncompleteSet(f"{store.url}: {stale}. {remedy}, or name the packing itself to read it as it is: {packing.store.url}")
     return packing
 
 
@@ -83,7 +87,7 @@ def whole_packing(store: Store) -> Packing:
     lacks = [name for name, size in manifest.files().items() if files.get(name) != size]
     lacks += [f"{LEDGERS}/{name}" for name, size in manifest.ledger_files().items() if ledgers.get(name) != size]
     if lacks:
-        raise IncompleteSet(f"{store.url}: {len(lacks)} of its files are missing or cut short, first {lacks[0]}. {_AGAIN}")
+        raise IncompleteSet(f"{store.url}: {len(lacks)} of its files {are(len(lacks))} missing or cut short, first {lacks[0]}. {_AGAIN}")
     return Packing(store=store, info=info, manifest=manifest, manifest_sha256=manifest_sha256)
 
 
@@ -108,6 +112,14 @@ def why_stale(store: Store, packing: Packing, storage_options: Mapping[str, Any]
     if shard_fingerprint(packing.info.step_fingerprint, inputs) != packing.manifest.fingerprint:
         return f"it was packed from another {name} than the one that is there"
     return None
+
+
+def _was_left(store: Store, storage_options: Mapping[str, Any] | None) -> bool:
+    """Whether the recipe that was run last no longer has the step, as far as that can be known."""
+    info = read_info(store)
+    with suppress(ShardprepError):
+        return info is not None and stand(relative_url(store.url, info.parents[0]), storage_options).says_left(info.step)
+    return False
 
 
 def is_own_folder(store: Store) -> bool:

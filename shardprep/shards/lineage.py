@@ -5,15 +5,20 @@ A link is a digest. What a set or a step is called is for people: a step that wa
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from shardprep.core.fingerprint import input_of, shard_fingerprint
+from shardprep.core.quantity import are, counted
 from shardprep.errors import IncompleteSet, ShardError
 from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name, shard_of
 from shardprep.shards.set import Committed, FoundShard, ShardSet, no_set, read_info, relative_url
 from shardprep.shards.store import Store
+
+RECIPE_FILE = "(for RECIPE put the recipe's file)"
+"""Said beside a command where nobody knows that file."""
 
 
 @dataclass
@@ -47,6 +52,13 @@ class Standing:
         """Why shards are not there, by name: nobody made them, or they are damaged."""
         return {shard: why or "no valid ledger" for shard in self.shards if (why := self.found[shard].why_missing) is not None}
 
+    def says_left(self, step: str) -> bool:
+        """Whether the source's set, from which this one comes, says that a step is one which the recipe no longer has."""
+        oldest: Standing | None = self
+        while oldest is not None and oldest.parents:
+            oldest = oldest.parents[0]
+        return oldest is not None and step in oldest.set.info.former
+
     @property
     def unlisted(self) -> list[str]:
         """Shards that what the set was made from has and `set.json` does not list."""
@@ -76,11 +88,18 @@ class Standing:
         whys = {shard: why for shard in self.shards if (why := self.stale.get(shard) or self.missing.get(shard))}
         if whys and not partial:
             first = next(iter(whys))
+            of_all = f"{len(whys)} of {counted(len(self.shards), 'shard')} {are(len(whys))}"
+            remedy = left_remedy(self.set.store.url) if self.says_left(self.name) else "Run the recipe again"
             raise IncompleteSet(
-                f"{self.set.store.url}: {len(whys)} of {len(self.shards)} shards are missing or out of date, first {first} "
-                f"({whys[first]}). Run the recipe again, or ask for a partial view"
+                f"{self.set.store.url}: {of_all} missing or out of date, first {first} ({whys[first]}). {remedy}, or ask for a partial view"
             )
         return self.current
+
+
+def left_remedy(url: str) -> str:
+    """Say what to do with a set that is not whole, of a step that the recipe which was run last does not have."""
+    command = shlex.join(["shardprep", "clean", url.rstrip("/").rpartition("/")[0], "--recipe", "RECIPE"])
+    return f"The recipe no longer has this step, and no run makes it whole. Remove it with: {command} {RECIPE_FILE}"
 
 
 def stand(url: str, storage_options: Mapping[str, object] | None = None) -> Standing:

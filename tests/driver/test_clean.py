@@ -18,11 +18,14 @@ from shardprep.driver.verify import verify
 from shardprep.errors import OutputInUse
 from shardprep.packed.sets import open_set
 from shardprep.recipe.model import RAW, Pass, Recipe
+from shardprep.shards.lineage import RECIPE_FILE
 from shardprep.shards.store import Store
 from tests.driver.made import Made
 from tests.driver.outputs import files, ledgers
 from tests.driver.stages import Costly
 from tests.driver.test_lease import ONE, lease_on
+
+AGAINST = f"--recipe RECIPE {RECIPE_FILE}"
 
 
 def renamed(recipe: Recipe, old: str, new: str) -> Recipe:
@@ -47,7 +50,7 @@ def test_a_renamed_steps_old_set_is_named_and_removed(made: Made) -> None:
         .endswith("the recipe has no step numbers, but good, features, train is still read with it. Run the recipe first")
     )
     summary = run(recipe)
-    line = f"left behind: the sets of steps that the recipe no longer has: numbers. Remove with: shardprep clean {url} --recipe RECIPE"
+    line = f"left behind: the sets of steps that the recipe no longer has: numbers. Remove with: shardprep clean {url} {AGAINST}"
     assert str(summary.left_behind) == line
     assert status(url).notes == (line,)
     assert str(run(recipe).left_behind) == line, "also when there was nothing to do"

@@ -15,10 +15,15 @@ from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.status import status
 from shardprep.driver.verify import verify
+from shardprep.errors import IncompleteSet
+from shardprep.packed.sets import open_set
 from shardprep.recipe.model import Pass, Recipe
+from shardprep.shards.lineage import RECIPE_FILE
 from tests.driver.made import Made
 from tests.driver.outputs import make_sources
 from tests.driver.stages import Costly
+
+AGAINST = f"--recipe RECIPE {RECIPE_FILE}"
 
 
 def without(recipe: Recipe, name: str) -> Recipe:
@@ -56,9 +61,9 @@ def test_the_set_of_a_step_that_was_removed_stops_neither_verify_nor_status(made
     assert not found.has_work
     assert [step.name for step in found.steps] == ["raw", "numbers", "features", "train"]
     behind = "left behind: the sets of steps that the recipe no longer has: good; 1 older packing."
-    assert found.notes == (f"{behind} Remove with: shardprep clean {url} --recipe RECIPE",)
-    not_checked = f"not checked: the sets of steps that the recipe no longer has: good. Remove with: shardprep clean {url} --recipe RECIPE"
-    assert commanded("verify", url) == (0, f"{not_checked}\n{url}: clean\n")
+    assert found.notes == (f"{behind} Remove with: shardprep clean {url} {AGAINST}",)
+    not_checked = "not checked: the sets of steps that the recipe no longer has: good."
+    assert commanded("verify", url) == (0, f"{not_checked} Remove with: shardprep clean {url} {AGAINST}\n{url}: clean\n")
     clean(url, steps=[step.name for step in shorter.steps])
     assert (problems(url), status(url).notes) == ([], ())
 
@@ -68,10 +73,23 @@ def test_a_set_of_a_removed_step_that_is_named_itself_says_which_command_helps(m
     assert found
     for problem in found:
         assert problem.endswith(
-            f"The recipe no longer has this step, and no run makes it whole. Remove it with: shardprep clean {made.output} --recipe RECIPE"
+            f"The recipe no longer has this step, and no run makes it whole. Remove it with: shardprep clean {made.output} {AGAINST}"
         )
         assert "Run the recipe again" not in problem
+    remedy = f"shardprep clean {made.output} {AGAINST}, or ask for a partial view"
+    with pytest.raises(IncompleteSet) as caught:
+        open_set(str(made.output / "good"))
+    assert str(caught.value).endswith(f"The recipe no longer has this step, and no run makes it whole. Remove it with: {remedy}")
     assert problems(made.output / "numbers") == []
+
+
+def test_a_packed_set_of_a_removed_step_says_which_command_helps(made: Made) -> None:
+    run(without(made.recipe(), "train"))
+    assert [str(sample.key) for sample in open_set(str(made.output / "train"))], "whole as long as what it was packed from is"
+    change_a_source(made)
+    run(without(made.recipe(), "train"))
+    with pytest.raises(IncompleteSet, match=r"no run makes it whole\. Remove it with: shardprep clean .* --recipe RECIPE"):
+        open_set(str(made.output / "train"))
 
 
 def test_a_removed_steps_set_is_checked_while_a_set_is_read_with_it(made: Made) -> None:

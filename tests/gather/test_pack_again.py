@@ -64,7 +64,7 @@ def test_a_shard_whose_ledger_was_not_written_is_made_again(tmp_path: Path, sets
     tar.write_bytes(bytes(tar.stat().st_size))
     (ledger,) = (packing_folder(tmp_path) / "ledgers").glob("b000-000000-*.parquet")
     ledger.unlink()
-    with pytest.raises(IncompleteSet, match="1 of its files are missing or cut short, first ledgers/b000-000000"):
+    with pytest.raises(IncompleteSet, match="1 of its files is missing or cut short, first ledgers/b000-000000"):
         open_set(str(tmp_path / "train"))
     (made,) = pack(tmp_path, sets)
     assert made.shard == "b000-000000"

@@ -165,9 +165,9 @@ def test_a_second_ledger_of_a_shard_is_found_and_not_read(packing: Path, train: 
         ("manifest.json", "there is no manifest.json: packing did not end"),
         ("*/manifest.json", "there is no manifest.json: packing did not end"),
         ("*/set.json", "its set.json is missing"),
-        ("*/index.parquet", "1 of its files are missing or cut short, first index.parquet"),
-        ("*/b000-000001.tar", "1 of its files are missing or cut short, first b000-000001.tar"),
-        ("*/ledgers/b000-000001-*.parquet", "1 of its files are missing or cut short, first ledgers/b000-000001"),
+        ("*/index.parquet", "1 of its files is missing or cut short, first index.parquet"),
+        ("*/b000-000001.tar", "1 of its files is missing or cut short, first b000-000001.tar"),
+        ("*/ledgers/b000-000001-*.parquet", "1 of its files is missing or cut short, first ledgers/b000-000001"),
     ],
 )
 def test_a_torn_packed_set_is_refused_by_all_in_the_same_words(train: Path, pattern: str, words: str) -> None:
@@ -216,7 +216,7 @@ def test_a_damaged_older_packing_is_found(train: Path, packing: Path) -> None:
     assert problems(train)
     (packing / "b000-000000.tar").unlink()
     (problem,) = verify_packed(str(train))
-    assert "1 of its files are missing or cut short, first b000-000000.tar" in problem.what
+    assert "1 of its files is missing or cut short, first b000-000000.tar" in problem.what
     assert (problem.where, problem.remedy) == (str(packing), "Remove it with shardprep clean")
 
 

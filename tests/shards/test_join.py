@@ -168,7 +168,7 @@ def test_a_key_that_the_base_lacks_is_refused(output: Path, read: Any) -> None:
 def test_a_missing_shard_is_refused_unless_a_part_is_asked_for(output: Path) -> None:
     for path in (output / "scores").glob("000001-*.parquet"):
         path.unlink()
-    with pytest.raises(IncompleteSet, match="scores: 1 of 2 shards are missing or out of date, first 000001 .no valid ledger."):
+    with pytest.raises(IncompleteSet, match="scores: 1 of 2 shards is missing or out of date, first 000001 .no valid ledger."):
         open_view(str(output / "captions"))
     view = open_view(str(output / "captions"), partial=True)
     assert view.shards == ("000000",)

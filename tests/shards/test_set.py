@@ -133,7 +133,7 @@ def test_a_missing_shard_is_said_unless_a_part_will_do(clips: ShardSet) -> None:
     clips.store.remove(ledger(clips, "000001"))
     second = again(clips)
     with pytest.raises(
-        IncompleteSet, match=r"1 of 3 shards are missing or out of date, first 000001 \(no valid ledger\). Run the recipe again"
+        IncompleteSet, match=r"1 of 3 shards is missing or out of date, first 000001 \(no valid ledger\). Run the recipe again"
     ):
         stand(clips.store.url).require()
     assert sorted(stand(clips.store.url).require(partial=True)) == sorted(second.current()) == ["000000", "000002"]
