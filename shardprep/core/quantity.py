@@ -36,3 +36,8 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
 def was(number: int) -> str:
     """Return the verb that goes with a count: `was` or `were`."""
     return "was" if number == 1 else "were"
+
+
+def are(number: int) -> str:
+    """Return the verb that goes with a count: `is` or `are`."""
+    return "is" if number == 1 else "are"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from shardprep.core.plan import PlannedPass
+from shardprep.core.quantity import counted
 from shardprep.driver.absent_weights import refuse_absent_weights
 from shardprep.driver.claims import claims_of
 from shardprep.driver.failure_budget import FailureBudget
@@ -380,5 +381,5 @@ def _raise_failures(step: str, failures: list[ShardFailure]) -> None:
     if failures:
         first = failures[0]
         raise RunFailed(
-            f"{step}: {len(failures)} of the shards could not be made; the others are committed. Shard {first.shard}: {first.error}"
+            f"{step}: {counted(len(failures), 'shard')} could not be made; the others are committed. Shard {first.shard}: {first.error}"
         ) from first.error

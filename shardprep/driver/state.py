@@ -11,7 +11,7 @@ from typing import Literal
 from shardprep.core.code import changed_codes, codes_of
 from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
-from shardprep.core.quantity import counted
+from shardprep.core.quantity import counted, was
 from shardprep.driver.identity import differences, gather_identity, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
@@ -133,7 +133,7 @@ class StepState:
         standing = [committed for shard, committed in self.seen.items() if shard not in self.todo]
         counts = Counter(name for committed in standing for name in changed_codes(committed.code, self.code))
         return [
-            f"{name}: its code changed since {count} of {len(standing)} shards were made; "
+            f"{name}: its code changed since {count} of {counted(len(standing), 'shard')} {was(count)} made; "
             f"raise version, or run with --redo {self.name}. Until then their old values stay"
             for name, count in counts.items()
         ]

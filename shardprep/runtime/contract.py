@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
+from shardprep.core.quantity import counted
 from shardprep.core.sample import KEY_PATTERN, Sample, flatten
 from shardprep.core.stage import Stage, stage_name
 
@@ -18,7 +19,9 @@ def broken_promise(stage: Stage, batch: Sequence[Sample], outcomes: Any) -> Fail
     if not isinstance(outcomes, list):
         return _wrong(f"{name} returned {type(outcomes).__name__}; a stage returns a list with one outcome per sample")
     if len(outcomes) != len(batch):
-        return _wrong(f"{name} returned {len(outcomes)} outcomes for {len(batch)} samples; a stage returns exactly one each")
+        return _wrong(
+            f"{name} returned {counted(len(outcomes), 'outcome')} for {counted(len(batch), 'sample')}; a stage returns exactly one each"
+        )
     for sample, outcome in zip(batch, outcomes, strict=True):
         problem = _problem(stage, sample, outcome)
         if problem:

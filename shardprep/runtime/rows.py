@@ -9,6 +9,7 @@ from typing import Any
 
 from shardprep.core.fingerprint import canonical_json
 from shardprep.core.outcome import Dropped, Failed, Joined
+from shardprep.core.quantity import counted
 from shardprep.core.reads import is_column
 from shardprep.core.sample import Member, Sample, flatten
 from shardprep.runtime.item import Item
@@ -53,7 +54,7 @@ def result_of(origin: str, items: Sequence[Item], digest: str | None, task: Shar
     if kept:
         return Result(InputRow(key=origin, fate="kept", into=kept, digest=digest), outgoing)
     first = rows[0]
-    detail = f"none of {len(rows)} children was kept, first {first.key}: {first.detail or first.reason}"
+    detail = f"none of {counted(len(rows), 'child', 'children')} was kept, first {first.key}: {first.detail or first.reason}"
     return Result(InputRow(key=origin, fate="dropped", stage=first.stage, reason="no-child-kept", detail=detail, digest=digest), outgoing)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from shardprep.core.blob import Blob, read_blob
+from shardprep.core.quantity import counted
 from shardprep.core.sample import RECORD_SUFFIX
 from shardprep.errors import REPAIR, ShardprepError
 from shardprep.shards.checksums import crc32_of, sha256_of
@@ -93,7 +94,7 @@ def _rows(ledger: Ledger, where: str) -> Iterator[Problem]:
         if lost := sorted(set(row.into) - outputs):
             yield Problem(where, f"{row.key} went into {lost[0]}, which no row keeps", REPAIR)
         if (row.fate == "kept") != bool(row.into):
-            yield Problem(where, f"{row.key} is {row.fate} and went into {len(row.into)} samples", REPAIR)
+            yield Problem(where, f"{row.key} is {row.fate} and went into {counted(len(row.into), 'sample')}", REPAIR)
     claimed = {key for row in ledger.inputs for key in row.into}
     parents = {row.key for row in ledger.inputs}
     for output in ledger.outputs:

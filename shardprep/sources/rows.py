@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from shardprep.core.blob import Blob, read_blob
+from shardprep.core.quantity import counted
 from shardprep.errors import SourceError, WrongSource
 from shardprep.sources.captions import decode_text
 from shardprep.sources.columns import MAX_COLUMNS
@@ -87,7 +88,8 @@ def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> l
         raise SourceError(f"{what}: two columns are named {next(n for n in names if names.count(n) > 1)!r}; rename one")
     for number, fields in lines[1:]:
         if len(fields) != len(names):
-            raise SourceError(f"{what} line {number}: {len(fields)} fields, but {len(names)} columns ({', '.join(names)}); quote the field")
+            there = f"{counted(len(fields), 'field')}, but {counted(len(names), 'column')} ({', '.join(names)})"
+            raise SourceError(f"{what} line {number}: {there}; quote the field")
     raw = {name: [fields[i] for _, fields in lines[1:]] for i, name in enumerate(names)}
     columns = [[field or None for field in fields] if name in texts else _typed(fields) for name, fields in raw.items()]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from shardprep.core.quantity import are, counted, was
 from shardprep.core.sample import RECORD_SUFFIX, VIDEO_SUFFIXES
 from shardprep.errors import SourceChanged, WrongSource
 from shardprep.shards.local import ABSENT
@@ -50,19 +51,22 @@ def list_tars(
         where = f"source.shards {', '.join(spec.locations)!r} (looked in {found.root})"
         raise WrongSource(f"{where}: {there}; check the path, or give --input")
     if missing := [public(url) for url, file in found.files.items() if file.version in (ABSENT, UNREACHABLE)]:
-        raise WrongSource(f"{len(missing)} of {len(found.files)} tars are not there, e.g. {missing[0]}; check the names in source.shards")
+        of_all = f"{len(missing)} of {counted(len(found.files), 'tar')} {are(len(missing))}"
+        raise WrongSource(f"{of_all} not there, e.g. {missing[0]}; check the names in source.shards")
     if other := [public(url) for url in found.files if suffix_of(url) != "tar"]:
         raise WrongSource(f"source.shards {other[0]!r} does not end in .tar; {_instead(other[0])}")
     if found.passed_over:
         counts = count_suffixes(found.passed_over)
-        say(f"source: {len(found.passed_over)} files were left alone, as only .tar is read; unpack what is compressed: {counts}")
+        number = len(found.passed_over)
+        say(f"source: {counted(number, 'file')} {was(number)} left alone, as only .tar is read; unpack what is compressed: {counts}")
     indexes = indexes or TarIndexes()
     tars = {url: relative(public(url), found.root) for url in found.files}
     with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
         held = threads.map(lambda url: _samples(url, found.files[url], printable(tars[url]), indexes, spec.storage_options), tars)
         by_tar = dict(zip(tars, held, strict=True))
     if empty := [url for url, (_, own) in by_tar.items() if not own]:
-        words = f"{len(empty)} of {len(by_tar)} tars hold no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
+        hold = f"{len(empty)} of {counted(len(by_tar), 'tar')} {'holds' if len(empty) == 1 else 'hold'}"
+        words = f"{hold} no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
         if len(empty) == len(by_tar):
             raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")

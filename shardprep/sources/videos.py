@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from shardprep.core.quantity import are, counted, was
 from shardprep.core.sample import IMAGE_SUFFIXES, RECORD_SUFFIX, VIDEO_SUFFIXES
 from shardprep.errors import ShardError, SourceChanged, SourceError, WrongSource
 from shardprep.shards.local import ABSENT
@@ -41,7 +42,8 @@ def list_videos(
         raise WrongSource(f"source {', '.join(spec.locations)!r} (looked in {found.root}): {_nothing(found)}")
     beside = {one for url in found.files for one in _beside(url)}
     if others := found.passed_over.keys() - beside:
-        say(f"source: {len(others)} files were left alone, as they are no videos or images of a known kind: {count_suffixes(others)}")
+        kinds = "it is no video or image of a known kind" if len(others) == 1 else "they are no videos or images of a known kind"
+        say(f"source: {counted(len(others), 'file')} {was(len(others))} left alone, as {kinds}: {count_suffixes(others)}")
     if spec.captions != "beside":
         return [file_entry(url, relative(public(url), found.root), file, {}) for url, file in files.items()]
     # A web server is not asked for a neighbour of each file: most have none, and addresses hold queries.
@@ -59,9 +61,11 @@ def _without_companions(found: Found, with_images: bool, say: Callable[[str], No
     others = [] if with_images else [url for url in images if _stem(url) not in videos]
     if companions:
         shown = printable(public(min(companions)))
-        say(f"source: {len(companions)} images beside a video of the same name were left alone, such as {shown}")
+        beside = "beside a video of the same name"
+        say(f"source: {counted(len(companions), 'image')} {beside} {was(len(companions))} left alone, such as {shown}")
     if others and videos:
-        say(f"source: {len(others)} images were left alone, such as {printable(public(min(others)))}; `images: true` makes samples of them")
+        left = f"{counted(len(others), 'image')} {was(len(others))} left alone, such as {printable(public(min(others)))}"
+        say(f"source: {left}; `images: true` makes samples of images")
     left = {*companions, *others}
     return {url: file for url, file in found.files.items() if url not in left}
 
@@ -74,7 +78,8 @@ def _nothing(found: Found) -> str:
         lists = f"; a list is written as source: {{list: {found.root!r}}}" if suffix_of(found.root) in LIST_SUFFIXES else ""
         return f"there is no such folder{lists}; check the path, or give --input"
     if num_images := sum(suffix_of(url) in IMAGE_SUFFIXES for url in found.files):
-        return f"there are {num_images} images and no videos; write `images: true` below source to make samples of images; {known}"
+        there = f"there {are(num_images)} {counted(num_images, 'image')} and no videos"
+        return f"{there}; write `images: true` below source to make samples of images; {known}"
     if found.around and not meant:
         return f"nothing matches; there are {count_suffixes(found.around)}; {known}"
     if tar := next((url for url in meant if suffix_of(url) == "tar"), None):
@@ -83,9 +88,10 @@ def _nothing(found: Found) -> str:
     if listed := next((url for url in meant if suffix_of(url) in LIST_SUFFIXES), None):
         shown = repr(printable(public(listed)))
         return f"there are no videos; a list is written as source: {{list: {shown}}}, or given as --input {shown}; {known}"
-    there = (
-        f"none of the {len(meant)} files there is a video or an image: {count_suffixes(meant)}" if meant else "the folder holds no files"
+    whole = (
+        "the only file there is no video or image" if len(meant) == 1 else f"none of the {len(meant)} files there is a video or an image"
     )
+    there = f"{whole}: {count_suffixes(meant)}" if meant else "the folder holds no files"
     return f"{there}; {known}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shardprep.core.blob import BytesBlob
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome
+from shardprep.core.quantity import counted
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
 from shardprep.errors import RecipeError
@@ -101,7 +102,7 @@ class EmbedT5(Stage):
                 return ""
             return Dropped("no-caption") if self.missing == "drop" else Failed("no-caption", f"{self.column} is missing or blank")
         if len(prompt) < self.min_characters:
-            return Dropped("caption-too-short", f"{len(prompt)} characters, at least {self.min_characters} wanted")
+            return Dropped("caption-too-short", f"{counted(len(prompt), 'character')}, at least {self.min_characters} wanted")
         return prompt
 
     def _cleaned(self, prompt: str) -> str:

@@ -86,7 +86,7 @@ def test_a_small_folder_is_several_shards_and_its_seconds_of_video_are_told(tmp_
         told,
     )
     assert [(name, num_shards) for name, num_shards, _ in told.started] == [("raw", 5), ("clips", 5), ("lights", 5)]
-    assert told.messages == [f"source: 1 images beside a video of the same name were left alone, such as {tmp_path}/videos/v000.jpg"], (
+    assert told.messages == [f"source: 1 image beside a video of the same name was left alone, such as {tmp_path}/videos/v000.jpg"], (
         "once in a run, not once for each step"
     )
     assert told.video_ms == {"clips": 1250, "lights": 1250}, "five of a quarter of a second each"
@@ -118,7 +118,7 @@ def test_a_shard_that_cannot_be_made_leaves_the_others_committed(made: Made) -> 
     data = bytearray(tar.read_bytes())
     data[2000] ^= 1
     tar.write_bytes(data)
-    with pytest.raises(RunFailed, match="train: 1 of the shards could not be made; the others are committed. Shard b000-00000.*has crc32"):
+    with pytest.raises(RunFailed, match="train: 1 shard could not be made; the others are committed. Shard b000-00000.*has crc32"):
         run(made.recipe(seed=1))
     next((made.output / "raw").glob("000001-*.parquet")).unlink()
     run(made.recipe(seed=1))

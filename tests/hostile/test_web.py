@@ -159,7 +159,7 @@ def test_tars_on_a_web_server(tmp_path: Path, web: WebServer, dead: str) -> None
         ("a.tar!two", 7, None),
     ]
     web.refused.add("/b.tar")
-    with pytest.raises(SourceError, match=r"1 of 2 tars are not there, e\.g\. http://127\.0\.0\.1:\d+/b\.tar; check the names") as caught:
+    with pytest.raises(SourceError, match=r"1 of 2 tars is not there, e\.g\. http://127\.0\.0\.1:\d+/b\.tar; check the names") as caught:
         list_source(SourceSpec(shards=(f"{web.url}/a.tar", f"{web.url}/b.tar?sig=hush")))
     assert "hush" not in str(caught.value)
 

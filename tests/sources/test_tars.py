@@ -103,7 +103,7 @@ def test_braces_globs_and_equal_keys_in_several_tars(tmp_path: Path) -> None:
     assert [entry.key for entry in listed(tmp_path)] == [entry.key for entry in entries]
     several = SourceSpec(shards=(str(tmp_path / "000.tar"), str(tmp_path / "001.tar")))
     assert [entry.path for entry in list_source(several)] == ["000.tar!a", "001.tar!a"]
-    with pytest.raises(SourceError, match=r"1 of 4 tars are not there, e\.g\. .*003\.tar"):
+    with pytest.raises(SourceError, match=r"1 of 4 tars is not there, e\.g\. .*003\.tar"):
         listed(tmp_path / "{000..003}.tar")
     with pytest.raises(SourceError, match=r"no \.tar file"):
         listed(tmp_path / "x" / "*.tar")
@@ -256,11 +256,11 @@ def test_settings_of_columns(tmp_path: Path) -> None:
     ("name", "words"),
     [
         ("gone", r"source\.shards '.*/gone' .looked in .*/gone.: there is no \.tar file; check the path, or give --input"),
-        ("gone.tar", r"1 of 1 tars are not there, e\.g\. .*/gone\.tar; check the names in source\.shards"),
+        ("gone.tar", r"1 of 1 tar is not there, e\.g\. .*/gone\.tar; check the names in source\.shards"),
         ("videos", r"none of the files there is a \.tar: 1 \.mp4, such as .*/videos/a\.mp4; check the path"),
         ("list.csv", r"does not end in \.tar; a list is written as source: {list: '.*/list\.csv'}, or given as --input '.*/list\.csv'"),
         ("videos/a.mp4", r"a video is written as source: {videos: '.*/videos/a\.mp4'}"),
-        ("empty.tar", r"1 of 1 tars hold no sample, such as .*/empty\.tar; members are called KEY\.SUFFIX"),
+        ("empty.tar", r"1 of 1 tar holds no sample, such as .*/empty\.tar; members are called KEY\.SUFFIX"),
     ],
 )
 def test_a_place_without_tars_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
@@ -289,14 +289,14 @@ def test_what_lies_beside_tars_is_said(tmp_path: Path) -> None:
         "source: 5 files were left alone, as only .tar is read; unpack what is compressed: "
         f"2 .tar.gz, 1 without a suffix, 1 .tar.zst, 1 .tgz, such as {tmp_path}/README"
     )
-    empty = f"source: 1 of 2 tars hold no sample, such as {tmp_path}/a-001.tar; members are called KEY.SUFFIX"
+    empty = f"source: 1 of 2 tars holds no sample, such as {tmp_path}/a-001.tar; members are called KEY.SUFFIX"
     for place, expected in ((tmp_path, [words, empty]), (tmp_path / "*.tar", [empty]), (tmp_path / "a-000.tar", [])):
         said: list[str] = []
         assert len(list_source(SourceSpec(shards=str(place)), say=said.append)) == 1
         assert said == expected
     recipe = Recipe(name="r", source=SourceSpec(shards=str(tmp_path)), output=str(tmp_path / "out"), steps=())
     assert plan(recipe).notes == (words, empty)
-    with pytest.raises(SourceError, match=r"1 of 1 tars hold no sample, such as .*/a-001\.tar; members are called KEY\.SUFFIX"):
+    with pytest.raises(SourceError, match=r"1 of 1 tar holds no sample, such as .*/a-001\.tar; members are called KEY\.SUFFIX"):
         listed(tmp_path / "a-001.tar")
 
 

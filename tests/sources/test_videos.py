@@ -194,7 +194,7 @@ def test_images_beside_videos_are_left_alone_and_said_once(tmp_path: Path) -> No
     assert [entry.path for entry in entries] == ["a.mp4", "x/b.mkv"]
     assert said == [
         f"source: 3 images beside a video of the same name were left alone, such as {tmp_path}/a.jpg",
-        f"source: 2 images were left alone, such as {tmp_path}/poster.jpg; `images: true` makes samples of them",
+        f"source: 2 images were left alone, such as {tmp_path}/poster.jpg; `images: true` makes samples of images",
     ]
     said.clear()
     entries = list_source(SourceSpec(videos=str(tmp_path), images=True), say=said.append)
@@ -215,7 +215,7 @@ def test_files_of_other_kinds_are_left_alone_and_said(tmp_path: Path) -> None:
 def test_a_folder_of_images_alone_is_an_error_with_the_setting_for_it(tmp_path: Path) -> None:
     put(tmp_path, "a.jpg", "b.png")
     for place in (tmp_path, tmp_path / "*.jpg"):
-        with pytest.raises(SourceError, match=r"there are [12] images and no videos; write `images: true` below source"):
+        with pytest.raises(SourceError, match=r"there (is 1 image|are 2 images) and no videos; write `images: true` below source"):
             paths(place)
     assert paths(tmp_path, images=True) == ["a.jpg", "b.png"]
 
@@ -340,7 +340,7 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
     put(tmp_path, "a.mp4", "notes.txt")
     with pytest.raises(SourceError, match=r"gone\.mp4': there is no file .*gone\.mp4; check the path"):
         list_source(SourceSpec(videos=str(tmp_path / "gone.mp4")))
-    with pytest.raises(SourceError, match=r"none of the 1 files there is a video or an image: 1 \.txt, such as .*; known suffixes are avi"):
+    with pytest.raises(SourceError, match=r"the only file there is no video or image: 1 \.txt, such as .*; known suffixes are avi"):
         list_source(SourceSpec(videos=str(tmp_path / "notes.txt")))
     both = list_source(SourceSpec(videos=str(tmp_path / "{a.mp4,gone.mp4,notes.txt}")))
     assert [entry.failure.reason if entry.failure else None for entry in both] == [None, "missing-file", "unknown-suffix"]
@@ -361,7 +361,7 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
         ("tars/a.tar", r"write source: {shards: '.*/tars/a\.tar'}, or give --input '.*/tars/a\.tar'"),
         ("tars/*.mov", r"nothing matches; there are 1 \.tar, such as .*/tars/a\.tar; known suffixes"),
         ("above", r"it holds tars and no videos; write source: {shards: '.*/above/deeper/\*\.tar'}"),
-        ("texts", r"none of the 1 files there is a video or an image: 1 \.txt, such as .*/a\.txt; known suffixes are"),
+        ("texts", r"the only file there is no video or image: 1 \.txt, such as .*/a\.txt; known suffixes are"),
     ],
 )
 def test_a_place_without_videos_says_what_is_there(tmp_path: Path, name: str, words: str) -> None:
