@@ -64,8 +64,8 @@ def _without_companions(found: Found, with_images: bool, say: Callable[[str], No
         beside = "beside a video of the same name"
         say(f"source: {counted(len(companions), 'image')} {beside} {was(len(companions))} left alone, such as {shown}")
     if others and videos:
-        left = f"{counted(len(others), 'image')} {was(len(others))} left alone, such as {printable(public(min(others)))}"
-        say(f"source: {left}; `images: true` makes samples of images")
+        said = f"{counted(len(others), 'image')} {was(len(others))} left alone, such as {printable(public(min(others)))}"
+        say(f"source: {said}; `images: true` makes samples of images")
     left = {*companions, *others}
     return {url: file for url, file in found.files.items() if url not in left}
 
