@@ -140,16 +140,19 @@ class TarWriter:
         return placed
 
 
-def index_tar(blob: Blob, *, name: str = "", foreign: bool = False, go_on: bool = False) -> Iterator[TarMember]:
+def index_tar(
+    blob: Blob, *, name: str = "", foreign: bool = False, go_on: bool = False, pass_over: Callable[[str], object] = str
+) -> Iterator[TarMember]:
     """Yield where each member lies, in order, reading headers only; ShardError at the first thing that a shard must not hold.
 
     That is: anything but plain files, names that are absolute or lead outside, a key that returns, a member that comes twice,
     a header that claims more than the file has, bytes after the end, no end.
 
     A foreign tar (a source) may besides have folders and files whose names WebDataset takes for no sample's (no dot, or one
-    in front), which are passed over, and long names in PAX or GNU form; its keys hold folders. With `go_on` its members that
-    are refused for their own sake (links, devices, names, keys that return, twice the same) come with their `problem`; what
-    says that the tar itself is damaged still ends it, after the member that is cut short, where it has a header.
+    in front), which are passed over (`pass_over` is told the names of the files), and long names in PAX or GNU form; its keys
+    hold folders. With `go_on` its members that are refused for their own sake (links, devices, names, keys that return, twice
+    the same) come with their `problem`; what says that the tar itself is damaged still ends it, after the member that is cut
+    short, where it has a header.
     """
     where = name or str(getattr(blob, "path", "tar"))
     order = _Order(where)
@@ -157,6 +160,7 @@ def index_tar(blob: Blob, *, name: str = "", foreign: bool = False, go_on: bool 
         for entry, problem in _Headers(cast(io.BufferedIOBase, file), blob.size, where, foreign, go_on).files():
             split = _split_foreign(entry.name) if foreign else _split_own(where, entry.name)
             if not split:
+                pass_over(entry.name)
                 continue
             if problem is None:
                 try:

@@ -29,7 +29,7 @@ TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 _DOCUMENTS = "documents.json.z"
 _FILES_AT_ONCE = 16
-_FORMAT = 3
+_FORMAT = 4
 """Raised where a tar is read in another way, so that what was kept is not used."""
 _SEAL_BYTES = 32
 
@@ -55,6 +55,15 @@ class TarSample:
     """`reason: detail` where it cannot be carried."""
 
 
+@dataclass(frozen=True, slots=True)
+class TarContents:
+    """What a tar holds: its samples, and how many files whose names are no sample's, with the first of them."""
+
+    samples: Sequence[TarSample]
+    num_left: int = 0
+    first_left: str = ""
+
+
 class TarIndexes:
     """What was read of a source's tars and JSON files, kept in a folder beside the raw shards.
 
@@ -72,18 +81,21 @@ class TarIndexes:
         """What is kept so far; not listed where the source has neither tars nor JSON files."""
         return self._store.names() if self._store else {}
 
-    def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
-        """Return the samples of a tar; `name` is for messages, printable. Safe to call from several threads.
+    def contents(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> TarContents:
+        """Return what a tar holds; `name` is for messages, printable. Safe to call from several threads.
 
         SourceChanged where it is no longer `file` while it is read; then nothing of it is kept.
         """
         kept = f"{digest([_FORMAT, printable(public(url)), name, file.size, file.version])[:16]}.json.z"
         self._used.add(kept)
-        if (samples := self._read(kept)) is None:
+        if (contents := self._read(kept)) is None:
             folder, base = split_url(url)
-            samples = list(read_tar(Store(folder, storage_options), base, file.seen, name))
-            self._new[kept] = _sealed(zlib.compress(json.dumps([_to_json(sample) for sample in samples]).encode()))
-        return samples
+            left: list[str] = []
+            samples = list(read_tar(Store(folder, storage_options), base, file.seen, name, left.append))
+            contents = TarContents(samples, len(left), left[0] if left else "")
+            data = {"samples": [_to_json(sample) for sample in samples], "left": [contents.num_left, contents.first_left]}
+            self._new[kept] = _sealed(zlib.compress(json.dumps(data).encode()))
+        return contents
 
     def documents(self, files: Mapping[str, StoredFile], read: Callable[[str, StoredFile], Any]) -> dict[str, Any]:
         """Return what `read` makes of each JSON file by URL: `{"document": …}`, which is kept, or `{"problem": …}`, which is not."""
@@ -117,11 +129,12 @@ class TarIndexes:
         for name in self._there.keys() - self._used:
             self._store.remove(name)
 
-    def _read(self, name: str) -> list[TarSample] | None:
+    def _read(self, name: str) -> TarContents | None:
         if self._store is None or name not in self._there:
             return None
         try:
-            return [_from_json(data) for data in json.loads(zlib.decompress(_unsealed(self._store.read(name))))]
+            data = json.loads(zlib.decompress(_unsealed(self._store.read(name))))
+            return TarContents([_from_json(sample) for sample in data["samples"]], *data["left"])
         except (StoreError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
             # It is only a cache: damaged, or taken away by another run, it counts as not there.
             return None
@@ -164,15 +177,15 @@ class _Draft:
         return TarSample(self.key, tuple(TarPlace(m.suffix.lower(), m.offset, m.size) for m in members), self.document, self.problem)
 
 
-def read_tar(store: Store, base: str, seen: FileVersion, name: str) -> Iterator[TarSample]:
+def read_tar(store: Store, base: str, seen: FileVersion, name: str, pass_over: Callable[[str], object] = str) -> Iterator[TarSample]:
     """Yield the samples of a tar, `base` in `store`; one with a problem where a member is refused, and one for the damage that ends it.
 
-    SourceChanged where it is no longer of the version that was `seen`.
+    `pass_over` is told the names of files that are no sample's. SourceChanged where it is no longer of the version that was `seen`.
     """
     by_key: dict[str, _Draft] = {}
     damage: str | None = None
     try:
-        for member in index_tar(store.blob(base, 0, seen.size, seen), name=name, foreign=True, go_on=True):
+        for member in index_tar(store.blob(base, 0, seen.size, seen), name=name, foreign=True, go_on=True, pass_over=pass_over):
             draft = by_key.setdefault(member.key, _Draft(member.key))
             draft.members.append(member)
             if member.problem is not None:

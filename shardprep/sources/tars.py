@@ -20,7 +20,7 @@ from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
 from shardprep.sources.safe_names import NameClash
 from shardprep.sources.spec import LIST_SUFFIXES, SourceSpec
-from shardprep.sources.tar_index import TEXT_SUFFIX, TarIndexes, TarSample
+from shardprep.sources.tar_index import TEXT_SUFFIX, TarContents, TarIndexes, TarSample
 
 _TARS_AT_ONCE = 8
 _ATTEMPTS = 3
@@ -62,33 +62,37 @@ def list_tars(
     indexes = indexes or TarIndexes()
     tars = {url: relative(public(url), found.root) for url in found.files}
     with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
-        held = threads.map(lambda url: _samples(url, found.files[url], printable(tars[url]), indexes, spec.storage_options), tars)
+        held = threads.map(lambda url: _contents(url, found.files[url], printable(tars[url]), indexes, spec.storage_options), tars)
         by_tar = dict(zip(tars, held, strict=True))
-    if empty := [url for url, (_, own) in by_tar.items() if not own]:
+    if empty := [url for url, (_, own) in by_tar.items() if not own.samples]:
         hold = f"{len(empty)} of {counted(len(by_tar), 'tar')} {'holds' if len(empty) == 1 else 'hold'}"
         words = f"{hold} no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
         if len(empty) == len(by_tar):
             raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")
-    samples = [_Found(tars[url], url, file, one) for url, (file, own) in by_tar.items() for one in own]
+    samples = [_Found(tars[url], url, file, one) for url, (file, own) in by_tar.items() for one in own.samples]
+    if left := [(url, own) for url, (_, own) in by_tar.items() if own.num_left and own.samples]:
+        number, shown = sum(own.num_left for _, own in left), printable(f"{tars[left[0][0]]}!{left[0][1].first_left}")
+        rule = "members are called KEY.SUFFIX, without a dot in front"
+        say(f"source: {counted(number, 'file')} in tars {was(number)} left alone, such as {shown}: {rule}")
     metas = typed_columns([_metadata(spec, one.sample) for one in samples], clashes)
     return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
 
 
-def _samples(
+def _contents(
     url: str, file: StoredFile, name: str, indexes: TarIndexes, storage_options: Mapping[str, Any] | None
-) -> tuple[StoredFile, list[TarSample]]:
-    """Return the samples of a tar, and the tar as it was when they were read; one that keeps changing is one sample with that problem."""
+) -> tuple[StoredFile, TarContents]:
+    """Return what a tar holds, and the tar as it was when it was read; one that keeps changing is one sample with that problem."""
     for attempt in range(_ATTEMPTS):
         try:
-            return file, indexes.samples(url, file, name, storage_options)
+            return file, indexes.contents(url, file, name, storage_options)
         except SourceChanged as error:
             problem = f"source-changed: {error}"
             again = stat_files([url], storage_options)[url]
             if again.version in (ABSENT, UNREACHABLE):
                 break
             file = again if attempt + 1 < _ATTEMPTS else file
-    return file, [TarSample("", problem=problem)]
+    return file, TarContents([TarSample("", problem=problem)])
 
 
 def _instead(url: str) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from shardprep.core.version import FileVersion
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.verify import verify
@@ -28,9 +29,11 @@ def walked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The tars that are read, as they are."""
     names: list[str] = []
 
-    def counting(store: Store, base: str, size: int, name: str) -> Iterator[tar_index.TarSample]:
+    def counting(
+        store: Store, base: str, seen: FileVersion, name: str, pass_over: Callable[[str], object]
+    ) -> Iterator[tar_index.TarSample]:
         names.append(name)
-        yield from plain(store, base, size, name)
+        yield from plain(store, base, seen, name, pass_over)
 
     plain = tar_index.read_tar
     monkeypatch.setattr(tar_index, "read_tar", counting)

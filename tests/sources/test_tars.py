@@ -20,11 +20,11 @@ from shardprep.driver.run import run
 from shardprep.errors import RecipeError, SourceError, WrongSource
 from shardprep.recipe.model import Pass, Recipe
 from shardprep.shards.join import open_view
-from shardprep.shards.store import StoredFile
+from shardprep.shards.store import Store, StoredFile
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
-from shardprep.sources.tar_index import TarIndexes, TarSample
+from shardprep.sources.tar_index import TarContents, TarIndexes
 from shardprep.stages.cut_clips import CutClips
 from shardprep.testing import videos
 from tests.driver.test_run import Told
@@ -328,11 +328,11 @@ class Overtaken(TarIndexes):
         super().__init__()
         self.times, self.number = times, 0
 
-    def samples(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> list[TarSample]:
+    def contents(self, url: str, file: StoredFile, name: str, storage_options: Mapping[str, Any] | None = None) -> TarContents:
         if self.number < self.times:
             self.number += 1
             write_tar(Path(url), {f"{self.number}{key}.mp4": b"video %d" % self.number for key in "abc"[: self.number]})
-        return super().samples(url, file, name, storage_options)
+        return super().contents(url, file, name, storage_options)
 
 
 def test_a_tar_that_changes_while_it_is_listed_is_listed_as_it_is(tmp_path: Path) -> None:
@@ -347,3 +347,18 @@ def test_a_tar_that_keeps_changing_fails_as_that(tmp_path: Path) -> None:
     write_tar(tmp_path / "a.tar", {"0a.mp4": b"video 0"})
     [entry] = list_source(SourceSpec(shards=str(tmp_path)), indexes=Overtaken(9))
     assert (entry.path, entry.problem is not None and entry.problem.partition(": ")[0]) == ("a.tar", "source-changed")
+
+
+def test_files_of_a_tar_that_are_no_samples_are_said(tmp_path: Path) -> None:
+    names = ["a.bin", "clip_0001", "c.bin", "clip_0002", "in/.hidden.mp4", "b."]
+    write_tar(tmp_path / "a.tar", [(name, b"1") for name in names])
+    write_tar(tmp_path / "b.tar", [("d.bin", b"1"), ("e", b"1")])
+    kept = TarIndexes(Store(str(tmp_path / "kept")))
+    for indexes in (kept, TarIndexes(Store(str(tmp_path / "kept")))):
+        said: list[str] = []
+        entries = list_source(SourceSpec(shards=str(tmp_path / "*.tar")), indexes=indexes, say=said.append)
+        assert [entry.path for entry in entries] == ["a.tar!a", "a.tar!c", "b.tar!d"]
+        assert said == [
+            "source: 5 files in tars were left alone, such as a.tar!clip_0001: members are called KEY.SUFFIX, without a dot in front"
+        ]
+        indexes.save()
