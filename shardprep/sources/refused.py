@@ -61,8 +61,13 @@ def check_store(entry: SourceEntry, refusal: Forbidden, witnesses: Witnesses, st
 
 def everything_refused(store: str, refusal: Exception) -> str:
     """Return the message of a run that stops because a store refuses everything."""
+    if isinstance(refusal, Forbidden) and refusal.is_of_credentials:
+        # They may have been good for the files before.
+        what = "refuses the credentials, now at least"
+    else:
+        what = "refuses every file of the source that it was asked for"
     return (
-        f"{store} refuses every file of the source that it was asked for, so no sample is blamed: {refusal}. "
+        f"{store} {what}, so no sample is blamed: {refusal}. "
         "Mend the access (credentials, signed addresses, owner and mode) and run again; what was committed stays"
     )
 

@@ -55,6 +55,11 @@ def refuse_objects(code: str, *names: str) -> object:
     return lambda request: code if request.method == "GET" and request.path.rpartition("/")[2] in names else None
 
 
+def refused(code: str) -> str:
+    """What the store refuses, in words: credentials may have been good for other files before they expired."""
+    return "every file of the source" if code == "AccessDenied" else "the credentials, now at least"
+
+
 @pytest.mark.parametrize(
     ("code", "samples_per_shard"), [("AccessDenied", 1), ("AccessDenied", 6), ("ExpiredToken", 2), ("InvalidToken", 2)]
 )
@@ -63,7 +68,7 @@ def test_where_all_objects_are_refused_nothing_is_committed_and_a_rerun_makes_ev
 ) -> None:
     s3.refuse = refuse_objects(code, *NAMES)  # type: ignore[assignment]
     recipe = recipe_over(s3, tmp_path, samples_per_shard)
-    with pytest.raises(StoreError, match=r"s3://bucket refuses every file .* no sample is blamed: .*Mend the access .*run again"):
+    with pytest.raises(StoreError, match=rf"s3://bucket refuses {refused(code)}.* no sample is blamed: .*Mend the access .*run again"):
         run(recipe)
     assert not list((tmp_path / "out").rglob("0*.parquet"))
     s3.reset()
@@ -77,7 +82,7 @@ def test_where_captions_are_refused_as_well_no_sample_is_blamed_and_one_alone_is
     captions = [name.replace("mp4", "txt") for name in NAMES]
     recipe = recipe_over(s3, tmp_path, videos=f"s3://{BUCKET}/captioned")
     s3.refuse = refuse_objects(code, *NAMES, *captions)  # type: ignore[assignment]
-    with pytest.raises(StoreError, match=r"s3://bucket refuses every file .* no sample is blamed"):
+    with pytest.raises(StoreError, match=rf"s3://bucket refuses {refused(code)}.* no sample is blamed"):
         run(recipe)
     assert not list((tmp_path / "out").rglob("0*.parquet"))
     s3.refuse = refuse_objects("AccessDenied", captions[2])  # type: ignore[assignment]
