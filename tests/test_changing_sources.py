@@ -13,6 +13,7 @@ import tarfile
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ import yaml
 
 from shardprep import open_set
 from shardprep.core.blob import read_blob
+from shardprep.driver.run import run
+from shardprep.recipe.model import Recipe, RunSettings
+from shardprep.sources.spec import SourceSpec
 from tests.fates import fates
+from tests.s3_server import BUCKET, Held, S3Server, serving
 
 ROOT = Path(__file__).parent.parent
 NUM_SAMPLES = 24
@@ -206,3 +211,34 @@ def test_what_changes_while_it_is_read_is_never_mixed_and_the_next_run_takes_it_
     assert content(output) == content(fresh)
     assert all(fate.fate == "kept" for fate in fates(output, "raw").values())
     check(content(output))
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.txt"])
+def test_an_object_that_is_replaced_while_it_is_read_fails_its_sample(name: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    with serving() as s3:
+        for stem in "ab":
+            s3.put(f"v/{stem}.mp4", b"red  video")
+            s3.put(f"v/{stem}.txt", b"red  text")
+        source = SourceSpec(videos=f"s3://{BUCKET}/v", storage_options=s3.options)
+        recipe = Recipe(name="s3", source=source, output=str(output), settings=RunSettings(workers=1, max_failed=10), steps=())
+        with (
+            s3.holding(lambda request: request.method == "GET" and request.path.endswith(f"/{name}")) as held,
+            ThreadPoolExecutor(1) as aside,
+        ):
+            replaced = aside.submit(replace_objects, s3, held)
+            [raw] = run(recipe).steps
+            replaced.result()
+        assert (raw.samples_out, raw.failed) == (1, {"source-changed": 1})
+        [raw] = run(recipe).steps
+        assert (raw.samples_out, raw.failed) == (2, {})
+    found = {sample.get("caption.text"): read_blob(sample.members["video"].blob) for sample in open_set(str(output / "raw"))}
+    assert found == {"red  text": b"red  video", "blue text": b"blue video"}
+
+
+def replace_objects(s3: S3Server, held: Held) -> None:
+    """Put a blue video with a blue text of equal sizes in the place of the red ones, while a request for one of them waits."""
+    assert held.reached.wait(120)
+    s3.put("v/a.mp4", b"blue video")
+    s3.put("v/a.txt", b"blue text")
+    held.answer()
