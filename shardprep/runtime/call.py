@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,7 +70,9 @@ def failure_of(error: BaseException) -> Failed:
     if isinstance(error, _SURROUNDINGS):
         raise error
     if full := _no_room(error):
-        raise StoreError(f"{_words(full)}. {_NO_ROOM[full.errno or 0]}") from error
+        remedy = _NO_ROOM[full.errno or 0]
+        place = f"; it is {tempfile.gettempdir()}" if remedy == _FREE_SPACE else ""
+        raise StoreError(f"{_words(full)}. {remedy}{place}") from error
     if isinstance(error, MemoryError) or (said_by(error) and is_out_of_memory(error)):
         return Failed("out-of-memory", _words(error))
     reason = getattr(error, "reason", None) if isinstance(error, Exception) else None

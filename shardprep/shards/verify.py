@@ -31,7 +31,9 @@ class Problem:
     remedy: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}. {self.remedy}"
+        # An error that became a problem may say by itself where it is, and what to do.
+        what = self.what.removeprefix(f"{self.where}: ").rstrip(".").removesuffix(f". {self.remedy}")
+        return f"{self.where}: {what}. {self.remedy}"
 
 
 _BRING_UP = "Run the recipe again"

@@ -182,6 +182,12 @@ def test_a_torn_packed_set_is_refused_by_all_in_the_same_words(train: Path, patt
             read(str(train))
 
 
+def test_a_problem_says_once_where_it_is_and_what_to_do(train: Path) -> None:
+    (train / "manifest.json").unlink()
+    said = [str(problem) for problem in verify_packed(str(train)) if "packing did not end" in problem.what]
+    assert said == [f"{train}: there is no manifest.json: packing did not end. Run the recipe again"]
+
+
 def test_of_several_files_that_lack_the_first_is_named(train: Path, packing: Path) -> None:
     for path in (packing / "b000-000000.tar", packing / "b000-000001.tar", *packing.glob("ledgers/b000-000000-*.parquet")):
         path.unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -138,8 +139,10 @@ def test_a_full_disk_is_nobodys_fault() -> None:
     def fail(batch: Sequence[Sample]) -> list[Outcome]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(StoreError, match="No space left on device. Free some space in the folder for temporary files, or choose another"):
+    said = "No space left on device. Free some space in the folder for temporary files, or choose another"
+    with pytest.raises(StoreError, match=said) as caught:
         call(Do(does=fail))
+    assert str(caught.value).endswith(f"(`tmp`); it is {tempfile.gettempdir()}")
 
 
 def test_ctrl_c_in_a_notebook_is_no_failure() -> None:
