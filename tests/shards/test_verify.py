@@ -189,7 +189,7 @@ OUT_A = OutputRow(key="a", parent="a", fate="kept")
         ((A,), (), "a went into a, which no row keeps"),
         ((A,), (replace(OUT_A, fate="failed", stage="s", reason="r"),), "a went into a, which no row keeps"),
         ((replace(A, into=()),), (), "a is kept and went into 0 samples"),
-        ((replace(A, fate="dropped", reason="r"),), (OUT_A,), "a is dropped and went into 1 samples"),
+        ((replace(A, fate="dropped", reason="r"),), (OUT_A,), "a is dropped and went into 1 sample"),
         ((A,), (OUT_A, replace(OUT_A, key="z")), "z came out of a, but no input row says so"),
         ((A,), (OUT_A, replace(OUT_A, key="z", parent="y", fate="failed", reason="r")), "z came out of y, but no input row says so"),
         ((A,), (replace(OUT_A, members=(Placed("mp4", 512, 1, 0, "0" * 32),)),), "rows have members, but there is no tar"),
