@@ -35,7 +35,9 @@ class RunLog:
         return added
 
     def add_end(self, error: BaseException) -> None:
-        """Take in where in a worker the run's own error came from, where that is known."""
+        """Take in where in a worker the run's own error came from, where that is known; a store or disk that fails is no stage's fault."""
+        if isinstance(error, StoreError):
+            return
         causes = (error.__cause__, error.__cause__.__cause__ if error.__cause__ else None)
         self._texts += [f"{error}\n{cause}" for cause in causes if isinstance(cause, WorkerTraceback)]
 
