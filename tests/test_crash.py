@@ -81,7 +81,7 @@ def test_a_stage_that_hangs(files: Path, tmp_path: Path, how: str, batch_size: i
 def test_a_sample_that_takes_more_memory_than_a_worker_may_fails_alone(files: Path, tmp_path: Path, batch_size: int) -> None:
     # 64 MiB, and half a GiB for what libraries take.
     fate = blamed_alone(tmp_path, run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: "eat"}, batch_size=batch_size)))
-    words = "the worker process took more than the 576 MiB that it may (`memory`), so that it was ended"
+    words = "the worker process took more than the 64 MiB that it may (`memory`), so that it was ended"
     assert fate == Fate("failed", "misbehave", "out-of-memory", f"misbehave: {words}, again, while it had nothing else in work")
 
 

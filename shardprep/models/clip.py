@@ -145,8 +145,10 @@ def _check_architecture(architecture: str, pretrained: str | None) -> None:
         import open_clip
 
         tags = open_clip.list_pretrained_tags_by_model(architecture)
-        there = ", ".join(tags) or "none"
-        raise RecipeError(f"pretrained {pretrained!r}: open_clip has no such tag for {architecture}; there are {there}; or give a file")
+        # A tag that another library registered may name a file of this machine.
+        if pretrained not in tags:
+            there = ", ".join(tags) or "none"
+            raise RecipeError(f"pretrained {pretrained!r}: open_clip has no such tag for {architecture}; there are {there}; or give a file")
 
 
 def _from_tag(architecture: str, tag: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,9 @@ class TagPlace:
 
 
 def known_architectures() -> Sequence[str]:
-    """Return the names of open_clip's architectures: those of its config files, for to import it takes seconds."""
+    """Return the names of open_clip's architectures: those of its config files, for an import takes seconds. Once imported it is asked."""
+    if (open_clip := sys.modules.get("open_clip")) is not None:
+        return sorted(open_clip.list_models())
     spec = importlib.util.find_spec("open_clip")
     folders = (spec.submodule_search_locations or []) if spec else []
     return sorted(path.stem for folder in folders for path in (Path(folder) / "model_configs").glob("*.json"))

@@ -44,8 +44,8 @@ def test_input_and_output_are_places(tmp_path: Path, name: str) -> None:
 def test_an_input_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
     place = Place.make(tmp_path / "place")
     recipe = place.recipe({"videos": str(place.source)})
-    for source, words in (("no\x1bwhere", "there is no such folder"), (str(recipe), "is a video or an image")):
+    for source, words in (("no\x1bwhere", "there is no such folder"), (str(recipe), "the only file there is no video or image: 1 .yaml")):
         said = place.shardprep("run", recipe, "--input", source)
-        assert said.code == 1
+        assert said.code == 2
         assert words in said.error
     assert not place.out.exists()
