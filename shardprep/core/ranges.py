@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Annotated, Any, get_args, get_type_hints
+
+from shardprep.errors import RecipeError
 
 _FROM_ONE = ("px", "batch_size")
 _FROM_ZERO = ("seconds", "frames", "bytes", "mib", "kbps", "px_per_second")
@@ -42,6 +45,12 @@ class Written:
     how: str
 
 
+MOST_FPS = 1000
+"""No film has more, and a number typed wrongly would be worked on for ever."""
+
+SHORTEST_SECONDS = 0.01
+"""The shortest piece that a video may be cut into by its length; below it the pieces would be without number."""
+
 ANY = Range()
 """For a setting that may be negative although its name carries a unit, such as an offset."""
 Points = Annotated[tuple[float, ...], Range(0, 1)]
@@ -53,6 +62,33 @@ def range_of(name: str, kind: Any) -> Range:
     return next(_said(kind), None) or _named(name)
 
 
+def check_ranges(settings: Any, what: str) -> None:
+    """Raise RecipeError where a setting of a dataclass is out of its range, or a pair out of order: for its `__post_init__`."""
+    kind: Any = type(settings)
+    values = {one.name: getattr(settings, one.name) for one in fields(settings)}
+    for name, value in values.items():
+        allowed = range_of(name, _types(kind)[name])
+        if value is not None and not allowed.holds(value):
+            raise RecipeError(f"{what}: {name} is {value}; expected {allowed}")
+    if wrong := pairs_in_order(values):
+        raise RecipeError(f"{what}: {wrong}")
+
+
+def check_used(settings: Any, what: str, choice: str, only: Mapping[str, Sequence[str]]) -> None:
+    """Raise RecipeError where a setting is given that the value of the setting `choice` does not look at.
+
+    `only` names for each value of `choice` settings that other values do not look at, unless they name them too.
+    """
+    chosen = getattr(settings, choice)
+    defaults = {one.name: one.default for one in fields(settings)}
+    for name in dict.fromkeys(name for names in only.values() for name in names):
+        value = getattr(settings, name)
+        if name not in only.get(chosen, ()) and value != defaults[name]:
+            users = " or ".join(one for one, names in only.items() if name in names)
+            came = f"{name} is {value}, which {choice}: {chosen} does not look at"
+            raise RecipeError(f"{what}: {came}; leave it out, or say {choice}: {users}")
+
+
 def pairs_in_order(values: Mapping[str, Any]) -> str | None:
     """Return what is wrong where a `min_` setting is above its `max_` setting, or None."""
     for name, least in values.items():
@@ -60,6 +96,11 @@ def pairs_in_order(values: Mapping[str, Any]) -> str | None:
         if isinstance(least, (int, float)) and isinstance(most, (int, float)) and least > most:
             return f"{name} is {least:g}, above max_{name.removeprefix('min_')} {most:g}"
     return None
+
+
+@cache
+def _types(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
 def _said(kind: Any) -> Iterator[Range]:
@@ -70,7 +111,7 @@ def _said(kind: Any) -> Iterator[Range]:
 
 def _named(name: str) -> Range:
     if name == "fps" or name.endswith("_fps"):
-        return Range(above=0)
+        return Range(above=0, most=MOST_FPS)
     if name.startswith("num_") or any(name == unit or name.endswith(f"_{unit}") for unit in _FROM_ONE):
         return Range(least=1)
     return Range(least=0) if any(name == unit or name.endswith(f"_{unit}") for unit in _FROM_ZERO) else ANY

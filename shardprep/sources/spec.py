@@ -40,7 +40,8 @@ class SourceSpec:
     root: str | None = None
     """The folder that a list's relative paths start from; by default the list's own."""
     captions: Literal["beside", "none"] = "beside"
-    """Whether `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption; the fields of the JSON become `meta.*`."""
+    """`beside`: `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption, and the fields of the JSON
+    become `meta.*`; `none`: neither."""
     images: bool = False
     """Whether images in folders are samples too, of one frame (an animated WebP: a video); one beside a video of the same name never is."""
     group_by: str | None = None
@@ -84,6 +85,8 @@ class SourceSpec:
             raise RecipeError("source.start_column and source.end_column are given together; a clip has both")
         if self.videos is None and self.images:
             raise RecipeError("source.images is about folders; a list and tars say themselves what is a sample")
+        if self.videos is None and self.captions != type(self).captions:
+            raise RecipeError(f"source.captions is {self.captions}, which is about files beside videos; leave it out")
         if misplaced:
             raise RecipeError(f"source.{misplaced[0]} is about the columns of a list; this source has none")
         if self.videos is not None and self.group_by not in (None, FOLDER):

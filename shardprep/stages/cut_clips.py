@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome, Split
-from shardprep.core.ranges import Range
+from shardprep.core.ranges import SHORTEST_SECONDS, Range, check_ranges, check_used
 from shardprep.core.sample import Sample, child_key, is_label
 from shardprep.core.stage import ColumnType, Process, Resources, Stage, Worker
 from shardprep.errors import RecipeError
@@ -25,6 +25,13 @@ _CLIP_COLUMNS: Mapping[str, ColumnType] = {
     "clip.ends": "list<double>",
     "clip.seconds": "double",
 }
+
+
+_WORST_CRF = 63
+_ONLY: Mapping[str, Sequence[str]] = {
+    "exact": ("encoder", "crf", "preset", "fps", "short_side_px", "square_pixels", "deinterlace", "tonemap", "gop_seconds")
+}
+"""Settings that `copy` does not look at, as it takes packets as they are."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +63,19 @@ class CutClips(Stage):
     """`exact`: every frame of the scene, encoded anew; `copy`: from the first key frame inside the scene on, not encoded anew."""
     min_seconds: float = 0.0
     """Shorter clips are dropped (`too-short`)."""
-    max_seconds: float | None = None
+    max_seconds: Annotated[float, Range(SHORTEST_SECONDS)] | None = None
     """Longer scenes are cut into consecutive pieces of this length and a rest."""
     max_beyond_seconds: float = 0.5
     """A clip of a list may end so far beyond its video, as durations are rounded, and is cut there; further off it fails (`bad-times`)."""
     encoder: str = "libx264"
     """exact: libx264, libx265, libsvtav1 (AV1), h264_nvenc or hevc_nvenc (NVIDIA GPUs); `shardprep doctor` says which open here."""
-    crf: int | None = None
+    crf: Annotated[int, Range(0)] | None = None
     """exact: constant quality, lower is better; null looks like the source: x264 18 of 51, x265 20, nvenc 19, AV1 24 of 63."""
     preset: str | None = None
     """exact: speed, slower makes smaller files; null is x264's and x265's `veryfast`, nvenc's `p4` of p1 to p7, AV1's `8` of 13 to 0."""
     fps: float | None = None
     """exact: frames per second of the clips; null keeps every frame at its own time."""
-    short_side_px: int | None = None
+    short_side_px: Annotated[int, Range(2)] | None = None
     """exact: the short side is scaled down to this, never up; null keeps the size."""
     square_pixels: bool = True
     """exact: frames whose pixels are not square are scaled until they are; false keeps the pixels and writes their aspect into the clip."""
@@ -89,14 +96,11 @@ class CutClips(Stage):
     replaces = ("video", *MEDIA_COLUMNS)
 
     def __post_init__(self) -> None:
-        if self.mode == "copy" and (self.fps is not None or self.short_side_px is not None):
-            raise RecipeError("cut_clips: fps and short_side_px need mode: exact; mode: copy takes packets as they are")
-        if self.min_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
-            raise RecipeError(f"cut_clips: min_seconds {self.min_seconds}, max_seconds {self.max_seconds}; expected at least 0 and above 0")
-        is_scalable = (self.fps is None or self.fps > 0) and (self.short_side_px is None or self.short_side_px >= 2)
+        check_ranges(self, "cut_clips")
+        check_used(self, "cut_clips", "mode", _ONLY)
         # What each encoder takes of it `check` knows.
-        if (self.crf is not None and not 0 <= self.crf <= 63) or not is_scalable:
-            raise RecipeError("cut_clips: crf is 0 to 63, fps above 0, short_side_px at least 2")
+        if self.crf is not None and self.crf > _WORST_CRF:
+            raise RecipeError(f"cut_clips: crf is {self.crf}; expected 0 to 51, with libsvtav1 1 to {_WORST_CRF}")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from shardprep.core.frames import AllFrames, Frame, FramesWanted, LongSide
 from shardprep.core.outcome import Kept, Outcome
+from shardprep.core.ranges import SHORTEST_SECONDS, Range, check_ranges, check_used
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
 from shardprep.errors import RecipeError
 
 if TYPE_CHECKING:
     from shardprep.media.scenes import DetectorSettings
+
+
+_WHITE = 255
+_PICTURE = ("component_weights", "luma_only", "kernel_px")
+_ONLY: Mapping[str, Sequence[str]] = {
+    "adaptive": ("window_frames", "min_content", *_PICTURE),
+    "content": ("filter_mode", *_PICTURE),
+    "threshold": ("fade_bias", "fade_method", "min_fade_frames", "add_final_scene"),
+}
+"""Settings that some detectors do not look at, by those that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,23 +36,23 @@ class DetectScenes(Stage):
     """
 
     detector: Literal["adaptive", "content", "threshold"] = "adaptive"
-    threshold: float | None = None
+    threshold: Annotated[float, Range(0)] | None = None
     """adaptive: ratio to the neighbours' change (null: 3.0); content: change, 0 to 255 (null: 27); threshold: brightness (null: 12)."""
     min_scene_frames: int = 15
     """A cut this soon after another is no cut; in frames of the average rate."""
-    window_frames: int = 2
+    window_frames: Annotated[int, Range(1)] = 2
     """adaptive: neighbours on each side."""
-    min_content: float = 15.0
+    min_content: Annotated[float, Range(0, 255)] = 15.0
     """adaptive: change, 0 to 255, below which there is no cut whatever the ratio (Open-Sora 1.3: 10)."""
-    component_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 0.0)
-    """adaptive and content: weights of the change in hue, saturation, luma and edges."""
+    component_weights: Annotated[tuple[float, float, float, float], Range(0)] = (1.0, 1.0, 1.0, 0.0)
+    """adaptive and content: weights of the change in hue, saturation, luma and edges; one at least is above 0."""
     luma_only: bool = False
     """adaptive and content: look at luma alone, whatever the weights."""
-    kernel_px: int | None = None
+    kernel_px: Annotated[int, Range(3)] | None = None
     """adaptive and content: by how much edges are widened, odd and at least 3; None fits it to the picture."""
     filter_mode: Literal["merge", "suppress"] = "merge"
     """content: cuts too close to each other become one, or only the first counts."""
-    fade_bias: float = 0.0
+    fade_bias: Annotated[float, Range(-1, 1)] = 0.0
     """threshold: where a fade is cut, from -1 (fade-out) to 1 (fade-in)."""
     fade_method: Literal["floor", "ceiling"] = "floor"
     """threshold: fades to black, or to white."""
@@ -53,7 +64,7 @@ class DetectScenes(Stage):
     """Taken off each side of a cut, where transitions blend."""
     min_seconds: float = 0.0
     """Scenes shorter than this are left out."""
-    max_seconds: float | None = None
+    max_seconds: Annotated[float, Range(SHORTEST_SECONDS)] | None = None
     """Scenes longer than this are sliced into pieces of this length and a rest."""
 
     version = 2
@@ -62,12 +73,14 @@ class DetectScenes(Stage):
     frames = FramesWanted(AllFrames(), LongSide(256), "bgr")
 
     def __post_init__(self) -> None:
-        if self.margin_seconds < 0 or self.min_seconds < 0 or (self.max_seconds is not None and self.max_seconds <= 0):
-            raise RecipeError("detect_scenes: margin_seconds and min_seconds are at least 0, max_seconds is above 0")
-        if self.window_frames < 1 or self.min_scene_frames < 0 or self.min_fade_frames < 0:
-            raise RecipeError("detect_scenes: window_frames is at least 1, min_scene_frames and min_fade_frames at least 0")
-        if self.kernel_px is not None and (self.kernel_px < 3 or self.kernel_px % 2 == 0):
-            raise RecipeError(f"detect_scenes: kernel_px {self.kernel_px}; expected an odd number from 3 on, or null")
+        check_ranges(self, "detect_scenes")
+        check_used(self, "detect_scenes", "detector", _ONLY)
+        if self.detector != "adaptive" and self.threshold is not None and self.threshold > _WHITE:
+            raise RecipeError(f"detect_scenes: threshold is {self.threshold}; with detector: {self.detector} expected 0 to {_WHITE}")
+        if self.kernel_px is not None and self.kernel_px % 2 == 0:
+            raise RecipeError(f"detect_scenes: kernel_px is {self.kernel_px}; expected an odd number from 3 on, or null")
+        if not any(self.component_weights):
+            raise RecipeError(f"detect_scenes: component_weights is {list(self.component_weights)}; expected one weight above 0 at least")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

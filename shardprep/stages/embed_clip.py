@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from shardprep.core.blob import BytesBlob
 from shardprep.core.frames import Fractions, FramesWanted, PerSecond
 from shardprep.core.outcome import Failed, Kept, Outcome
+from shardprep.core.ranges import Points, Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Process, SizedProcess, Stage, Weights, Worker
 from shardprep.errors import RecipeError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from shardprep.models.clip import ClipImageEncoder
 
 _ROLE = "clip_embedding"
+_POINTS = (0.1, 0.5, 0.9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +29,11 @@ class EmbedClip(Stage):
     """An architecture of open_clip, or a folder or hub id (OWNER/REPO[@REVISION]) with an open_clip_config.json."""
     pretrained: str | None = "openai"
     """For an architecture: a tag of open_clip, a weights file, or null for random weights."""
-    points: tuple[float, ...] = (0.1, 0.5, 0.9)
+    points: Points = _POINTS
     """Frames at these fractions of the sample; Open-Sora takes 0.1, 0.5, 0.9 for three, 0.5 for one."""
     fps: float | None = None
     """Frames per second instead of `points`; 0.15 MB of memory each with a model of 224 px."""
-    max_frames: int | None = None
+    max_frames: Annotated[int, Range(1)] | None = None
     """With `fps`: at most so many, spread evenly."""
     batch_size: int = 16
     """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
@@ -39,12 +41,11 @@ class EmbedClip(Stage):
     version = 2
 
     def __post_init__(self) -> None:
-        if not self.points or not all(0 <= point <= 1 for point in self.points):
-            raise RecipeError(f"embed_clip: points {list(self.points)}; expected fractions from 0 to 1, at least one")
-        if self.fps is not None and self.fps <= 0:
-            raise RecipeError(f"embed_clip: fps {self.fps}; expected more than 0")
-        if self.max_frames is not None and (self.max_frames < 1 or self.fps is None):
-            raise RecipeError(f"embed_clip: max_frames {self.max_frames}; expected 1 or more, together with fps")
+        check_ranges(self, "embed_clip")
+        if self.max_frames is not None and self.fps is None:
+            raise RecipeError(f"embed_clip: max_frames is {self.max_frames}, which is about fps; give fps, or leave it out")
+        if self.fps is not None and self.points != _POINTS:
+            raise RecipeError(f"embed_clip: fps is {self.fps} and points {list(self.points)}; give only one of them, to say which frames")
 
     @property
     def frames(self) -> FramesWanted:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from shardprep.core.blob import BytesBlob
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome
 from shardprep.core.quantity import counted
+from shardprep.core.ranges import Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Process, Stage, Weights, Worker
-from shardprep.errors import RecipeError
 
 if TYPE_CHECKING:
     import torch
@@ -28,14 +28,14 @@ class EmbedT5(Stage):
     tokenizer: str | None = None
     """Where the tokenizer lies; by default in the model's folder, or in `tokenizer` beside a folder `text_encoder`."""
     column: str = "caption.text"
-    max_length: int = 512
+    max_length: Annotated[int, Range(2)] = 512
     """Tokens, the end token included; longer texts are cut and say so in t5.truncated."""
     dtype: Literal["bf16", "fp32"] = "bf16"
     clean: Literal["wan", "none"] = "wan"
     """`wan`: mend unicode, resolve HTML entities twice, collapse white space."""
     missing: Literal["drop", "fail", "empty"] = "drop"
     """What happens to samples without a caption, or with a blank one; `empty` embeds the empty text."""
-    min_characters: int = 0
+    min_characters: Annotated[int, Range(0)] = 0
     """Captions with fewer characters are dropped; OmniVideo's rule is 11, counted before cleaning."""
     batch_size: int = 32
     """Samples that are handed over at once; the model sees one at a time, so that no byte depends on this."""
@@ -44,8 +44,7 @@ class EmbedT5(Stage):
     accepts = ()
 
     def __post_init__(self) -> None:
-        if self.max_length < 2:
-            raise RecipeError(f"embed_t5: max_length {self.max_length}; expected 2 or more")
+        check_ranges(self, "embed_t5")
 
     @property
     def reads(self) -> tuple[str, ...]:

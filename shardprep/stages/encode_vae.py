@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from shardprep.core.blob import BytesBlob
 from shardprep.core.frames import CropResize, Frames, FramesWanted, Stride, crop_box
 from shardprep.core.outcome import Dropped, Failed, Kept, Outcome
+from shardprep.core.ranges import Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Process, Resources, Stage, Weights, Worker
 from shardprep.errors import RecipeError
@@ -41,13 +42,13 @@ class EncodeVae(Stage):
     """Frames, stride and size where the settings below are not given: 81/3/480x832 or 17/2/352x640."""
     num_frames: int | None = None
     """Frames per latent, 4n + 1."""
-    stride: int | None = None
+    stride: Annotated[int, Range(1)] | None = None
     """Source frames from one frame to the next; lowered for a video too short for it."""
     skip_frames: int = 0
     """Source frames skipped at the start."""
-    height: int | None = None
+    height: Annotated[int, Range(8)] | None = None
     """Pixels, a multiple of 8: centre crop to the aspect, then bilinear resize."""
-    width: int | None = None
+    width: Annotated[int, Range(8)] | None = None
     kind: Literal["moments", "mean", "normalised"] = "moments"
     """`moments`: the mean as `latent` and beside it `logvar`, from which a trainer draws samples; `mean`: the mean alone, half as large, no
     sample can be drawn of it; `normalised`: (mean - shift) * (1 / scale) alone."""
@@ -63,14 +64,13 @@ class EncodeVae(Stage):
     version = 2
 
     def __post_init__(self) -> None:
+        check_ranges(self, "encode_vae")
         if self.profile not in PROFILES:
             raise RecipeError(f"encode_vae: profile {self.profile!r}; there are {', '.join(PROFILES)}")
         at, size = self._at, self._size
-        if at.num_frames < 1 or at.num_frames % 4 != 1:
+        if at.num_frames % 4 != 1:
             raise RecipeError(f"encode_vae: num_frames {at.num_frames}; the Wan VAE takes 4n + 1 frames (1, 5, 17, 81)")
-        if at.stride < 1 or at.skip < 0:
-            raise RecipeError(f"encode_vae: stride {at.stride}, skip_frames {at.skip}; expected at least 1 and 0")
-        if size.height < 8 or size.width < 8 or size.height % 8 or size.width % 8:
+        if size.height % 8 or size.width % 8:
             raise RecipeError(f"encode_vae: height {size.height}, width {size.width}; expected multiples of 8")
 
     @property

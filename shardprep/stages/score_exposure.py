@@ -8,9 +8,10 @@ from typing import Annotated
 
 from shardprep.core.frames import Fractions, FramesWanted, ShortSide
 from shardprep.core.outcome import Kept, Outcome
-from shardprep.core.ranges import Points, Range
+from shardprep.core.ranges import Points, Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
+from shardprep.errors import RecipeError
 
 _PARTS = ("luma", "dark", "bright")
 
@@ -29,6 +30,12 @@ class ScoreExposure(Stage):
     """Gray values above this count as white, 0 to 255."""
 
     version = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "score_exposure")
+        if self.dark_below >= self.bright_above:
+            came = f"dark_below is {self.dark_below}, bright_above {self.bright_above}"
+            raise RecipeError(f"score_exposure: {came}; expected dark_below to be less, or pixels count as both")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from shardprep.core.frames import FramesWanted, Runs, ShortSide
 from shardprep.core.outcome import Kept, Outcome
+from shardprep.core.ranges import Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
-from shardprep.errors import RecipeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,9 @@ class ScoreFlow(Stage):
 
     num_runs: int = 8
     """Places of the video that are looked at, spread evenly."""
-    frames_per_run: int = 7
+    frames_per_run: Annotated[int, Range(2)] = 7
     """Frames at each place, each compared with the next; a video with no more than `num_runs` times so many is compared throughout."""
-    short_side_px: int = 320
+    short_side_px: Annotated[int, Range(16)] = 320
     """Flow is computed at this size; smaller videos as they are. The score is per 320 px whatever this is."""
     preset: Literal["ultrafast", "fast", "medium"] = "fast"
     """DIS preset, from coarse to fine."""
@@ -35,10 +35,7 @@ class ScoreFlow(Stage):
     accepts = ("video",)
 
     def __post_init__(self) -> None:
-        if self.num_runs < 1 or self.frames_per_run < 2:
-            raise RecipeError(f"score_flow: num_runs {self.num_runs}, frames_per_run {self.frames_per_run}; expected at least 1 and 2")
-        if self.short_side_px < 16:
-            raise RecipeError(f"score_flow: short_side_px {self.short_side_px}; expected at least 16")
+        check_ranges(self, "score_flow")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

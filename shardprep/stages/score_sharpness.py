@@ -8,7 +8,7 @@ from typing import Annotated
 
 from shardprep.core.frames import Fractions, FramesWanted, ShortSide
 from shardprep.core.outcome import Kept, Outcome
-from shardprep.core.ranges import Points, Range
+from shardprep.core.ranges import Points, Range, check_ranges
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Stage
 
@@ -23,6 +23,9 @@ class ScoreSharpness(Stage):
     """Frames are scaled down to this first: sharpness depends on the size. Smaller videos are measured as they are."""
 
     version = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(self, "score_sharpness")
 
     @property
     def writes(self) -> Mapping[str, ColumnType]:

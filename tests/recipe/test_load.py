@@ -80,7 +80,7 @@ WRONG = [
     (["- s: [embed_clip: {fps: 1e999}]"], r"embed_clip\.fps is not finite; expected a number, or null"),
     (["- s: [embed_clip: {points: [0.1, 1e999]}]"], r"embed_clip\.points is not finite; expected a list, each a number"),
     (["- s: [embed_clip: {points: [-1e999]}]"], r"embed_clip\.points is not finite"),
-    (["- s: [embed_clip: {points: [2]}]"], r"r\.yaml:3: embed_clip: points \[2\.0\]; expected fractions"),
+    (["- s: [embed_clip: {points: [2]}]"], r"r\.yaml:3: embed_clip\.points is \[2\.0\]; expected a list, each a number, 0 to 1"),
     (["- s: [embed_clip: [1]]"], r"embed_clip is \[1\]; expected its settings as a mapping: model, pretrained"),
     (["- s: [embed_t5: {dtype: bf6}]"], r'embed_t5\.dtype is "bf6"; expected one of bf16, fp32; did you mean bf16\?'),
     (["- s: [drop_where]"], r"r\.yaml:3: drop_where needs the setting expression: True drops the sample"),
@@ -137,6 +137,8 @@ def test_a_wrong_step_is_told_with_its_line(tmp_path: Path, lines: list[str], me
         ("source: v\nsetps:\n- s: [embed_t5]\n", r"r\.yaml:2: a recipe has no 'setps'; did you mean steps\?"),
         ("source: v\nthreads: 0\nsteps:\n- s: [embed_t5]\n", r"threads is 0; expected 1 or more"),
         ("source: v\ndecoder: pyaw\nsteps:\n- s: [embed_t5]\n", r'r\.yaml:2: recipe\.decoder is "pyaw"; .* did you mean pyav'),
+        ("source: v\nmemory: 0MiB\nsteps:\n- s: [embed_t5]\n", r"r\.yaml:2: recipe: memory is 0MiB; expected at least 64MiB"),
+        ("source: v\nmemory: 1KiB\nsteps:\n- s: [embed_t5]\n", r"r\.yaml:2: recipe: memory is 1KiB; expected at least 64MiB"),
         ("source: v\nmemory: 2 gigs\nsteps:\n- s: [embed_t5]\n", r"'2 gigs' is no amount of memory"),
         (
             "source: v\nworkers: many\nsteps:\n- s: [embed_t5]\n",

@@ -67,7 +67,7 @@ def test_one_name_is_a_list_of_one_and_short_forms_are_whole(file: Path) -> None
         ("memory: 2GiB", "memory: 16MiB", "r.yaml:3: recipe: memory is 16MiB; expected at least 64MiB: with less a worker cannot cut"),
         ("memory: 2GiB", "memory: 2GB", "r.yaml:3: recipe: memory: '2GB' is no amount of memory; write it as 512MiB or 2GiB"),
         ("crf: 20", "crf: 60", "r.yaml:9: step clips: cut_clips: crf 60: with libx264 it is 0 to 51, lower is better (18 by default)"),
-        ("crf: 20", "short_side_px: -5", "r.yaml:9: cut_clips.short_side_px is -5; expected a whole number, or null, at least 1"),
+        ("crf: 20", "short_side_px: -5", "r.yaml:9: cut_clips.short_side_px is -5; expected a whole number, or null, at least 2"),
         ("crf: 20", "max_seconds: 0.5", "r.yaml:8: cut_clips: min_seconds is 1, above max_seconds 0.5"),
         ("score_exposure", "score_exposure: {short_side_px: -5}", "r.yaml:10: score_exposure.short_side_px is -5; expected a whole"),
         ("score_exposure", "score_exposure: {points: []}", "score_exposure.points is []; expected a list, each a number, 0 to 1"),

@@ -23,6 +23,7 @@ from shardprep.sources.spec import SourceSpec
         ({"videos": "a", "shard_mib": -1}, "shard_mib is -1"),
         ({"videos": "a", "path_column": "x"}, "path_column is about the columns of a list"),
         ({"videos": "a", "text_column": "x"}, "text_column is about"),
+        ({"list": "a.csv", "captions": "none"}, "source.captions is none, which is about files beside videos"),
         ({"shards": "a.tar", "root": "x"}, "root is about"),
         ({"videos": "a", "group_by": "episode"}, "expected folder"),
     ],

@@ -231,6 +231,25 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
         CutClips(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"crf": 99}, "crf is 99; expected 0 to 51, with libsvtav1 1 to 63"),
+        ({"fps": 1.0e9}, "fps is 1000000000.0; expected above 0 and at most 1000"),
+        ({"max_seconds": 1e-9}, "max_seconds is 1e-09; expected at least 0.01"),
+        ({"max_beyond_seconds": -1.0}, "max_beyond_seconds is -1.0; expected at least 0"),
+        ({"min_seconds": 3.0, "max_seconds": 2.0}, "min_seconds is 3, above max_seconds 2"),
+        ({"mode": "copy", "crf": 3}, "crf is 3, which mode: copy does not look at; leave it out, or say mode: exact"),
+        ({"mode": "copy", "gop_seconds": 0.5}, "gop_seconds is 0.5, which mode: copy does not look at"),
+        ({"mode": "copy", "encoder": "libx265"}, "encoder is libx265, which mode: copy does not look at"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused_with_what_came(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        CutClips(**settings)
+    assert str(caught.value).startswith(f"cut_clips: {said}")
+
+
 def test_it_may_follow_probe_media_in_a_pass() -> None:
     available = check_pass("clips", [ProbeMedia(), DetectScenes(), CutClips()], Available.of({"video": "member", "source.path": "string"}))
     assert {"clip.starts", *MEDIA_COLUMNS} <= set(available.names)

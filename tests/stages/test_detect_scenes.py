@@ -103,6 +103,30 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object]) -> None:
         DetectScenes(**settings)
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"detector": "threshold", "fade_bias": 50.0}, "fade_bias is 50.0; expected -1 to 1"),
+        ({"detector": "threshold", "fade_bias": -1.5}, "fade_bias is -1.5; expected -1 to 1"),
+        ({"component_weights": (0.0, 0.0, 0.0, 0.0)}, "component_weights is [0.0, 0.0, 0.0, 0.0]; expected one weight above 0"),
+        ({"component_weights": (-1.0, 0.0, 0.0, 2.0)}, "component_weights is (-1.0, 0.0, 0.0, 2.0); expected at least 0"),
+        ({"threshold": -3.0}, "threshold is -3.0; expected at least 0"),
+        ({"detector": "content", "threshold": 300.0}, "threshold is 300.0; with detector: content expected 0 to 255"),
+        ({"min_content": -1.0}, "min_content is -1.0; expected 0 to 255"),
+        ({"max_seconds": 1e-9}, "max_seconds is 1e-09; expected at least 0.01"),
+        ({"fade_bias": 0.5}, "fade_bias is 0.5, which detector: adaptive does not look at; leave it out, or say detector: threshold"),
+        (
+            {"detector": "threshold", "luma_only": True},
+            "luma_only is True, which detector: threshold does not look at; leave it out, or say detector: adaptive or content",
+        ),
+    ],
+)
+def test_what_a_detector_cannot_use_is_refused_with_what_came(settings: dict[str, object], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        DetectScenes(**settings)
+    assert str(caught.value).startswith(f"detect_scenes: {said}")
+
+
 @pytest.mark.parametrize("name", REAL_CUTS)
 def test_cuts_of_real_videos(name: str, shared: Path) -> None:
     scenes = scenes_of(shared / "videos" / name)

@@ -109,7 +109,18 @@ def test_random_weights_of_an_architecture_are_called_random():
     assert EmbedClip()._title() == "ViT-L-14/openai"
 
 
-@pytest.mark.parametrize("settings", [{"points": ()}, {"points": (0.5, 1.5)}, {"fps": 0}, {"max_frames": 3}, {"fps": 1, "max_frames": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"points": ()},
+        {"points": (0.5, 1.5)},
+        {"fps": 0},
+        {"max_frames": 3},
+        {"fps": 1, "max_frames": 0},
+        {"fps": 1, "points": (0.5,)},
+        {"fps": 1e9},
+    ],
+)
 def test_settings_that_select_nothing_are_refused(settings):
     with pytest.raises(RecipeError, match="embed_clip"):
         EmbedClip(**settings)

@@ -108,5 +108,10 @@ def test_which_weights_enter_the_fingerprint():
 
 
 def test_a_length_without_room_for_a_token_is_refused():
-    with pytest.raises(RecipeError, match="max_length 1"):
+    with pytest.raises(RecipeError, match="embed_t5: max_length is 1; expected at least 2"):
         EmbedT5(max_length=1)
+
+
+def test_a_number_of_characters_below_none_is_refused():
+    with pytest.raises(RecipeError, match="embed_t5: min_characters is -1; expected at least 0"):
+        EmbedT5(min_characters=-1)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from shardprep.errors import RecipeError
 from shardprep.stages.score_exposure import ScoreExposure
 from shardprep.testing import videos
 from tests.running import kept, run_stage, sample_of
@@ -28,6 +31,20 @@ def test_limits_are_settings() -> None:
     image = np.full((64, 64, 3), 60, np.uint8)
     assert exposure_of(image, dark_below=70)[1] == 1
     assert exposure_of(image, bright_above=50)[2] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"dark_below": 250, "bright_above": 10}, "dark_below is 250, bright_above 10; expected dark_below to be less"),
+        ({"dark_below": -1}, "dark_below is -1; expected 0 to 255"),
+        ({"points": ()}, "points is (); expected 0 to 1"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        ScoreExposure(**settings)
+    assert str(caught.value).startswith(f"score_exposure: {said}")
 
 
 def test_every_frame_is_kept() -> None:
