@@ -12,15 +12,26 @@ from shardprep.core.outcome import Dropped, Failed, Joined
 from shardprep.core.quantity import counted
 from shardprep.core.reads import is_column
 from shardprep.core.sample import Member, Sample, flatten
+from shardprep.core.stage import stage_name
 from shardprep.runtime.item import Item
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.ledger import Fate, InputRow, OutputRow
 from shardprep.sources.columns import shape_problem
 
+WRITING, SOURCE = "write", "source"
+"""What stands where a stage's name would, for samples that cannot be written: of a step, and of the source."""
 MAX_RECORD_BYTES = 1 << 20
 """What the record of one sample may hold, as JSON."""
 
 _KINDS: dict[str | None, type | tuple[type, ...]] = {"double": (int, float), "int64": int, "string": str, "bool": bool}
+
+
+class Unstorable(ValueError):
+    """A column that no ledger holds."""
+
+    def __init__(self, column: str, words: str) -> None:
+        super().__init__(words)
+        self.column = column
 
 
 @dataclass(frozen=True)
@@ -43,12 +54,11 @@ class Result:
 
 def result_of(origin: str, items: Sequence[Item], digest: str | None, task: ShardTask) -> Result:
     """Return the rows of one input sample from the items that it became."""
-    adds, is_base = task.adds, task.is_base
     # A stage that joins may give its sample another key; it is no child for that.
     if task.joins or [item.sample.key for item in items] == [origin]:
         [item] = items
-        return _single(item, digest, adds, is_base)
-    outgoing = [_outgoing(item, adds, is_base) for item in items]
+        return _single(item, digest, task)
+    outgoing = [_outgoing(item, task) for item in items]
     rows = [out.row for out in outgoing]
     kept = tuple(row.key for row in rows if row.fate == "kept")
     if kept:
@@ -59,15 +69,19 @@ def result_of(origin: str, items: Sequence[Item], digest: str | None, task: Shar
 
 
 def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
-    """Return the record as plain JSON values of the declared types; ValueError names what cannot be stored, or is too much."""
+    """Return the record as plain JSON values of the declared types; ValueError names what cannot be stored, or is too much.
+
+    Where one column is at fault it is Unstorable.
+    """
     if problem := shape_problem(record):
         raise ValueError(f"the record cannot be stored: {problem}")
-    leaves = {name: plain_value(name, value, types.get(name)) for name, value in flatten(record)}
-    for name in leaves:
-        if not is_column(name):
-            raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
-        if not _is_unicode(name) or "\0" in name or not all(name.split(".")):
-            raise ValueError(f"column {name!r} has a part without a name, or one that is no text; give it a name of letters, digits and _")
+    leaves = {}
+    for name, value in flatten(record):
+        try:
+            leaves[name] = plain_value(name, value, types.get(name))
+            _check_name(name)
+        except ValueError as error:
+            raise Unstorable(name, str(error)) from error
     plain = dict(Sample("", {}).with_columns(leaves).record)
     if (size := len(canonical_json(plain))) > MAX_RECORD_BYTES:
         raise ValueError(
@@ -76,31 +90,46 @@ def plain_record(record: Mapping[str, Any], types: Mapping[str, str]) -> dict[st
     return plain
 
 
-def _single(item: Item, digest: str | None, adds: Mapping[str, str], is_base: bool) -> Result:
+def _check_name(name: str) -> None:
+    if not is_column(name):
+        raise ValueError(f"column {name!r} has no group; columns are named group.name, such as scores.{name}")
+    if not _is_unicode(name) or "\0" in name or not all(name.split(".")):
+        raise ValueError(f"column {name!r} has a part without a name, or one that is no text; give it a name of letters, digits and _")
+
+
+def _single(item: Item, digest: str | None, task: ShardTask) -> Result:
     key = item.origin
     if isinstance(item.outcome, Joined):
         assert item.receiver is not None, f"{key} went into {item.outcome.into}, which no sample is"
         return Result(InputRow(key=key, fate="kept", into=(item.outcome.into,), digest=digest), (), item.receiver)
-    outgoing = _outgoing(item, adds, is_base)
+    outgoing = _outgoing(item, task)
     row = outgoing.row
     if row.fate == "kept":
         return Result(InputRow(key=key, fate="kept", into=(row.key,), digest=digest), [outgoing])
     return Result(InputRow(key=key, fate=row.fate, stage=row.stage, reason=row.reason, detail=row.detail, digest=digest), ())
 
 
-def _outgoing(item: Item, adds: Mapping[str, str], is_base: bool) -> Outgoing:
-    sample = item.sample
-    lost = item.outcome
+def _outgoing(item: Item, task: ShardTask) -> Outgoing:
+    sample, lost, stage = item.sample, item.outcome, item.stage
     if lost is None:
         try:
-            return _kept(item, adds, is_base)
+            return _kept(item, task.adds, task.is_base)
         except ValueError as error:
-            lost = Failed("bad-record", str(error))
+            lost, stage = Failed("bad-record", str(error)), _writer(task, error.column if isinstance(error, Unstorable) else None)
     assert isinstance(lost, Dropped | Failed)
     fate: Fate = "dropped" if isinstance(lost, Dropped) else "failed"
-    return Outgoing(
-        OutputRow(key=sample.key, parent=item.origin, fate=fate, stage=item.stage, reason=lost.reason, detail=lost.detail or None)
-    )
+    return Outgoing(OutputRow(key=sample.key, parent=item.origin, fate=fate, stage=stage, reason=lost.reason, detail=lost.detail or None))
+
+
+def _writer(task: ShardTask, column: str | None) -> str:
+    """Return who wrote a column that cannot be stored: of the stages that declare it the last.
+
+    Of what none declares only a stage that splits can be the writer; else it is what stands where a stage's name would.
+    """
+    declaring = [stage for stage in task.stages if column and any(f"{column}.".startswith(f"{name}.") for name in stage.writes)]
+    for stage in reversed(declaring or [stage for stage in task.stages if stage.splits]):
+        return stage_name(stage)
+    return WRITING if task.chain else SOURCE
 
 
 def _kept(item: Item, adds: Mapping[str, str], is_base: bool) -> Outgoing:
@@ -156,7 +185,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def _cast(name: str, value: Any, kind: str | None) -> Any:
-    if kind not in _KINDS or isinstance(value, _KINDS[kind]):
+    # To Python True is an int; to whoever declares numbers it is a mistake.
+    is_stray = isinstance(value, bool) and kind in ("int64", "double")
+    if kind not in _KINDS or (isinstance(value, _KINDS[kind]) and not is_stray):
         return float(value) if kind == "double" else int(value) if kind == "int64" else value
     raise ValueError(f"column {name} is declared {kind} and holds {_short(value)}")
 

@@ -15,7 +15,7 @@ from shardprep.core.sample import RECORD_SUFFIX, Member
 from shardprep.errors import ShardError, Unavailable
 from shardprep.runtime.guarded import SourceUnreadable
 from shardprep.runtime.item import Work
-from shardprep.runtime.rows import Outgoing, Result
+from shardprep.runtime.rows import SOURCE, WRITING, Outgoing, Result
 from shardprep.runtime.task import ShardTask
 from shardprep.shards.checksums import sha256_of
 from shardprep.shards.counts import count_rows
@@ -61,7 +61,7 @@ class ShardWriter:
         self._outputs: list[OutputRow] = []
         self._keys: set[str] = set()
         # What stands where a stage's name would, for samples that cannot be written.
-        self._stage = "write" if task.chain else "source"
+        self._stage = WRITING if task.chain else SOURCE
 
     def __enter__(self) -> ShardWriter:
         return self

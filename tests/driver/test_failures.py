@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from shardprep.cli.tables import fates
+from shardprep.core.sample import Sample
+from shardprep.core.stage import ColumnType, Map
 from shardprep.driver.model import RunOptions, RunSummary, Silent
 from shardprep.driver.run import run
 from shardprep.driver.run_log import LOGS
@@ -53,6 +58,27 @@ def test_the_first_failure_is_named_also_by_a_run_that_makes_nothing(tmp_path: P
     assert numbers(again) == failure
     assert first.steps[0].first_failure is None
     assert not first.steps[1].has_only_failures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mislabel(Map):
+    """Gives a text, or true, for a whole number."""
+
+    value: str | bool = "text"
+
+    accepts = ()
+    writes: ClassVar[Mapping[str, ColumnType]] = {"mine.x": "int64"}  # type: ignore[misc]  # a property in the base
+
+    def apply(self, sample: Sample) -> Sample:
+        return sample.with_columns({"mine.x": self.value})
+
+
+@pytest.mark.parametrize(("value", "words"), [("text", "'text'"), (True, "True")])
+def test_a_value_of_a_wrong_type_is_told_as_a_fault_of_its_stage(tmp_path: Path, value: str | bool, words: str) -> None:
+    failure = numbers(run(recipe_of(tmp_path, ["v1.mp4", "v2.mp4"], Number(), Mislabel(value=value))))
+    assert str(failure).endswith(f": mislabel: column mine.x is declared int64 and holds {words}")
+    rows = fates(f"{tmp_path}/out/numbers", "failed").to_pylist()
+    assert [(row["stage"], row["reason"]) for row in rows] == [("mislabel", "bad-record")] * 2
 
 
 def test_the_traceback_of_a_stage_is_kept_and_named(tmp_path: Path) -> None:
