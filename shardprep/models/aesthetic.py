@@ -89,7 +89,7 @@ def load_aesthetic(name: str) -> AestheticHead:
 
 def check_local(name: str) -> None:
     """Raise RecipeError where a local file or folder cannot be the head. Nothing is loaded: torch's own formats are not looked into."""
-    if (path := local_path(name)) is not None:
+    if (path := local_path(name, "aesthetic")) is not None:
         file = _weights_file(name, path)
         if file.suffix not in _SUFFIXES:
             raise RecipeError(f"aesthetic weights {name!r}: expected a file that ends in {', '.join(_SUFFIXES)}")

@@ -95,7 +95,7 @@ def check_model(model: str, pretrained: str | None) -> None:
     """Raise RecipeError where a local folder lacks what is loaded, or open_clip knows no such architecture or tag. Nothing is loaded."""
     if not is_model_folder(model):
         _check_architecture(model, pretrained)
-    elif (folder := local_path(model)) is not None:
+    elif (folder := local_path(model, "clip")) is not None:
         _check_folder(model, folder)
 
 

@@ -98,13 +98,13 @@ def load_text_encoder(name: str, tokenizer: str | None, device: str, dtype: Dtyp
 
 def check_local(name: str, tokenizer: str | None) -> None:
     """Raise RecipeError where a local folder of an encoder, or of its tokenizer, lacks what is loaded. Nothing is loaded."""
-    if (folder := local_path(name)) is not None:
+    if (folder := local_path(name, "t5")) is not None:
         kind = read_config(name, folder).get("model_type")
         if kind not in MODEL_TYPES:
             raise RecipeError(f"weights {name!r}: a {kind} model, expected {' or '.join(MODEL_TYPES)}")
         check_weights_files(name, folder, _WEIGHTS)
         tokenizer = tokenizer or default_tokenizer(name)
-    words = local_path(tokenizer) if tokenizer else None
+    words = local_path(tokenizer, "t5") if tokenizer else None
     if words is not None and not any((words / file).is_file() for file in _TOKENIZER_FILES):
         raise RecipeError(f"tokenizer {tokenizer!r}: {words} holds none of {', '.join(_TOKENIZER_FILES)}; name the tokenizer's folder")
 

@@ -71,8 +71,15 @@ def resolve(name: str) -> Path | HubWeights | OpenClipTag:
     return HubWeights(match["repo"], match["path"] or "", match["revision"])
 
 
-def local_path(name: str) -> Path | None:
-    """Return where weights of the user's own lie; None for those of the hub, of open_clip and tiny ones. Raises as `resolve` does."""
+def local_path(name: str, tiny: str) -> Path | None:
+    """Return where weights of the user's own lie; None for those of the hub, of open_clip and tiny ones. Raises as `resolve` does.
+
+    RecipeError where a tiny model is named that is not `tiny`, the one that is wanted: a tiny model need not be made yet.
+    """
+    if name.startswith(_TINY) and name != f"{_TINY}{tiny}":
+        is_known = name.removeprefix(_TINY) in TINY_MODELS
+        what = "a tiny model of another kind" if is_known else "there is no such tiny model"
+        raise RecipeError(f"weights {name!r}: {what}; expected {_TINY}{tiny}")
     found = None if name.startswith(_TINY) else resolve(name)
     return found if isinstance(found, Path) else None
 

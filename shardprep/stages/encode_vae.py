@@ -124,7 +124,7 @@ class EncodeVae(Stage):
         from shardprep.models.vae import vae_folder
         from shardprep.models.weights import local_path
 
-        if (folder := local_path(self.model)) is not None:
+        if (folder := local_path(self.model, "wan-vae")) is not None:
             vae_folder(self.model, folder)
 
     def open(self, worker: Worker) -> Process:

@@ -125,3 +125,39 @@ def test_a_torn_file_is_a_wrong_setting_and_nothing_is_run(tmp_path: Path, monke
     assert result.exit_code == 2, result.output
     assert f"{weights.name}: safetensors: " in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("embed_t5: {model: 'tiny:clip'}", "weights 'tiny:clip': a tiny model of another kind; expected tiny:t5"),
+        (
+            "embed_t5: {model: 'tiny:t5', tokenizer: 'tiny:wan-vae'}",
+            "weights 'tiny:wan-vae': a tiny model of another kind; expected tiny:t5",
+        ),
+        ("encode_vae: {model: 'tiny:t5'}", "weights 'tiny:t5': a tiny model of another kind; expected tiny:wan-vae"),
+        ("embed_clip: {model: 'tiny:aesthetic'}", "weights 'tiny:aesthetic': a tiny model of another kind; expected tiny:clip"),
+        ("encode_vae: {model: 'tiny:nosuch'}", "weights 'tiny:nosuch': there is no such tiny model; expected tiny:wan-vae"),
+        ("embed_t5: {model: 'tiny:nosuch'}", "weights 'tiny:nosuch': there is no such tiny model; expected tiny:t5"),
+    ],
+)
+def test_a_tiny_model_of_another_kind_is_a_wrong_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, words: str) -> None:
+    # Found by its name: nothing was made in this cache.
+    monkeypatch.setenv("SHARDPREP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "videos").mkdir()
+    recipe = tmp_path / "r.yaml"
+    head = f"name: r\nsource: {{videos: {tmp_path}/videos}}\noutput: {tmp_path}/out"
+    recipe.write_text(f"{head}\nsteps:\n  - facts: [probe_media]\n  - made:\n      - {line}\n")
+    result = CliRunner().invoke(app, ["plan", str(recipe)])
+    assert (result.exit_code, words in result.stderr) == (2, True), result.output
+    assert f"{recipe}:7" in result.stderr
+    run = CliRunner().invoke(app, ["run", str(recipe)])
+    assert (run.exit_code, "RANDOM MODEL" in run.output, (tmp_path / "out").exists()) == (2, False, False)
+
+
+@pytest.mark.parametrize(("stage", "other"), [(stage, other) for stage in STAGES for other in STAGES if stage != other])
+def test_the_folder_of_a_model_of_another_kind_is_a_wrong_setting(tmp_path: Path, stage: str, other: str) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(make_tiny_models()[other], folder)
+    with pytest.raises(RecipeError, match=str(folder)):
+        STAGES[stage](str(folder)).check()
