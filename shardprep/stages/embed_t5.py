@@ -34,7 +34,7 @@ class EmbedT5(Stage):
     clean: Literal["wan", "none"] = "wan"
     """`wan`: mend unicode, resolve HTML entities twice, collapse white space."""
     missing: Literal["drop", "fail", "empty"] = "drop"
-    """What happens to samples without a caption, or with a blank one; `empty` embeds the empty text."""
+    """What happens to samples without a caption, or with one that is blank, also once it is cleaned; `empty` embeds the empty text."""
     min_characters: Annotated[int, Range(0)] = 0
     """Captions with fewer characters are dropped; OmniVideo's rule is 11, counted before cleaning."""
     batch_size: int = 32
@@ -96,7 +96,7 @@ class EmbedT5(Stage):
         if not isinstance(text, str):
             return Failed("caption-not-text", f"{self.column} holds a {type(text).__name__}, expected text")
         prompt = one_line(text)
-        if not prompt.strip():
+        if not self._cleaned(prompt).strip():
             if self.missing == "empty":
                 return ""
             return Dropped("no-caption") if self.missing == "drop" else Failed("no-caption", f"{self.column} is missing or blank")

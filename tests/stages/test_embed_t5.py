@@ -61,12 +61,20 @@ def test_bf16_is_stored_by_default_and_the_file_is_no_larger_than_its_tensors():
     assert outcome.sample.members["t5"].blob.size < stored["t5"].numel() * 2 + stored["ids"].numel() * 8 + 1024
 
 
-@pytest.mark.parametrize("text", [None, "", "  \n \u3000"])
+@pytest.mark.parametrize("text", [None, "", "  \n \u3000", "&nbsp;&nbsp;&nbsp;", "&amp;nbsp;\u00a0"])
 @pytest.mark.parametrize(("missing", "kind"), [("drop", Dropped), ("fail", Failed)])
 def test_a_missing_caption_is_never_embedded_silently(text, missing, kind):
     outcomes = run(EmbedT5(model="tiny:t5", missing=missing), [captioned("a", "dog"), captioned("b", text), Sample("c")])
     assert [type(outcome) for outcome in outcomes] == [Kept, kind, kind]
     assert {outcome.reason for outcome in outcomes[1:]} == {"no-caption"}
+
+
+def test_a_caption_is_judged_blank_by_what_is_embedded():
+    blank = captioned("a", "&nbsp;&nbsp;&nbsp;")
+    (empty,) = run(EmbedT5(model="tiny:t5", missing="empty", min_characters=11), [blank])
+    assert (empty.sample.get("t5.length"), empty.sample.get("t5.text")) == (1, "")
+    (as_it_is,) = run(EmbedT5(model="tiny:t5", clean="none"), [blank])
+    assert as_it_is.sample.get("t5.text") == "&nbsp;&nbsp;&nbsp;"
 
 
 def test_a_missing_caption_may_be_the_empty_text():
