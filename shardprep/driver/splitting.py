@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from shardprep.core.quantity import counted, was
 from shardprep.core.sample import is_label, role_of
@@ -16,7 +16,7 @@ def split_notes(stages: Sequence[Stage], entries: Sequence[SourceEntry]) -> Iter
     splits = [stage for stage in stages if stage.splits]
     good = [entry for entry in entries if entry.problem is None] if splits else []
     if any(stage.keeps is not None and "caption" in stage.keeps for stage in splits):
-        with_caption = sum(bool(entry.captions or entry.columns.get("caption")) for entry in good)
+        with_caption = sum(_has_caption(entry) for entry in good)
         if with_caption:
             yield (
                 f"{counted(with_caption, 'caption')} of whole videos {was(with_caption)} copied to all of their clips; "
@@ -24,6 +24,13 @@ def split_notes(stages: Sequence[Stage], entries: Sequence[SourceEntry]) -> Iter
             )
     if splits and splits[0].keeps_labels is not None:
         yield from _members(splits[0], good)
+
+
+def _has_caption(entry: SourceEntry) -> bool:
+    """Whether a caption is said of an entry; an empty file is none. The files are not opened here."""
+    said = entry.columns.get("caption")
+    values = said.values() if isinstance(said, Mapping) else ()
+    return any(file.size for file in entry.captions) or any(value is not None for value in values)
 
 
 def _members(stage: Stage, entries: Sequence[SourceEntry]) -> Iterator[str]:
