@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
 
 _TEXTS = ("step", "kind")
-_COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", "samples", "there", "to come", "worker time")
+_COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", "dropped", "failed", "samples", "there", "to come", "worker time")
+_OF_STATUS = ("dropped", "failed")
+"""Columns that only a state has, and only where they say something."""
 _SHORTEST = 8
 """Characters of a step's name below which it says nothing."""
 
@@ -37,7 +39,8 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
 
 def _numbers(step: StepPlan) -> list[str]:
     to_do = step.new or step.stale or step.follows
-    shards = [str(number) if number else "" for number in (step.done, step.stale, step.new, step.follows)]
+    counts = (step.done, step.stale, step.new, step.follows, sum(step.dropped.values()), sum(step.failed.values()))
+    shards = [str(number) if number else "" for number in counts]
     samples = "" if not to_do else UNKNOWN if step.samples is None else str(step.samples)
     there = "" if step.kind == "source" and to_do else size_or_unknown(step.num_bytes)
     come = f"~{size_or_unknown(step.bytes_estimate)}" if step.bytes_estimate else size_or_unknown(step.bytes_estimate)
@@ -49,12 +52,13 @@ def table_of(steps: Sequence[StepPlan], width: int) -> Table:
     columns = (
         dict(zip(_COLUMNS, zip(*((step.name, step.kind, *_numbers(step)) for step in steps), strict=True), strict=True)) if steps else {}
     )
+    columns = {name: cells for name, cells in columns.items() if name not in _OF_STATUS or any(cells)}
     if _width(columns) > width:
         columns = {name: cells for name, cells in columns.items() if any(cells)}
     if (over := _width(columns) - width) > 0:
         columns["step"] = shortened(columns["step"], max(_SHORTEST, max(map(len, columns["step"])) - over))
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    for name in columns or _COLUMNS:
+    for name in columns or [name for name in _COLUMNS if name not in _OF_STATUS]:
         table.add_column(name, justify="left" if name in _TEXTS else "right", no_wrap=name == "step")
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)

@@ -121,7 +121,12 @@ def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions 
     are = "is" if missing == 1 else "are"
     made = f"{stale} {was(stale)} made from something else than what is there"
     verdict = f"not complete: {counted(missing, 'shard')} {are} missing, {made}; run the recipe again"
-    print_plan(found, as_json, verdict if missing or stale else "complete")
+    failed = [
+        f"{sum(step.failed.values())} failed: shardprep table {shlex.quote(step.url)} --fate failed"
+        for step in found.steps
+        if step.failed and step.url
+    ]
+    print_plan(found, as_json, "\n".join([verdict if missing or stale else "complete", *failed]))
 
 
 @dataclass(frozen=True)

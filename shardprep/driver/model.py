@@ -68,6 +68,12 @@ class StepPlan:
     """Those of them that a change touches: their shards were made before."""
     bytes_estimate: int | None = None
     """Bytes of the tars to make; None where nothing tells."""
+    url: str | None = None
+    """Where the set lies that `status` looked at."""
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Input samples and children that were dropped in the shards that are done, by reason, as `status` says it."""
+    failed: Mapping[str, int] = field(default_factory=dict)
+    """Those that failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,7 @@ class StepSummary:
     """Input samples and children that failed, by reason."""
     shards_made: int
     shards_done: int
-    """Shards that were there already."""
+    """Shards that were there already, or that an equal run made meanwhile."""
     worked_on: int
     """Input samples that were worked on in this run; the others' outcomes were there."""
     seconds: float

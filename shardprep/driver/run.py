@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -34,7 +33,7 @@ from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import ShardResult, ShardTask
 from shardprep.runtime.worker import work_on
-from shardprep.shards.counts import num_inputs, num_outputs
+from shardprep.shards.counts import lost_by_reason, num_inputs, num_outputs, sum_of
 from shardprep.shards.set import Committed, ShardSet, write_info
 from shardprep.shards.store import Store
 from shardprep.sources.refused import find_witnesses, witnesses_for
@@ -312,7 +311,8 @@ class _Run:
             tally.failures.append(answer)
             self.reporter.message(str(answer.error))
             return None
-        tally.made += 1
+        # Of two equal runs the one that commits a shard first has made it.
+        tally.made += not answer.adopted
         tally.worked_on += answer.worked_on
         tally.decodes += answer.committed.decodes
         texts = self.log.add(step, answer.shard, answer.errors) if isinstance(answer, ShardResult) else []
@@ -333,18 +333,16 @@ class _Run:
         started: float,
         random: tuple[str, ...],
     ) -> None:
-        counts: Counter[str] = Counter()
-        for one in committed.values():
-            counts.update(one.counts)
+        counts = sum_of(one.counts for one in committed.values())
         summary = StepSummary(
             name=name,
             kind=kind,
             url=url,
             samples_in=num_inputs(counts),
             samples_out=num_outputs(counts),
-            kept=counts["input.kept"],
-            dropped=_by_reason(counts, "dropped"),
-            failed=_by_reason(counts, "failed"),
+            kept=counts.get("input.kept", 0),
+            dropped=lost_by_reason(counts, "dropped"),
+            failed=lost_by_reason(counts, "failed"),
             shards_made=tally.made,
             shards_done=len(committed) - tally.made,
             worked_on=tally.worked_on,
@@ -365,16 +363,6 @@ class _Tally:
     worked_on: int = 0
     decodes: int = 0
     failures: list[ShardFailure] = field(default_factory=list)
-
-
-def _by_reason(counts: Mapping[str, int], fate: str) -> dict[str, int]:
-    """Return the number of samples and children of a fate by reason; a parent is not counted beside its children."""
-    found: Counter[str] = Counter()
-    for name, count in sorted(counts.items()):
-        role, _, reason = name.partition(":")
-        if reason and role.endswith(f".{fate}"):
-            found[reason] += count
-    return dict(found)
 
 
 def _raise_failures(step: str, failures: list[ShardFailure]) -> None:

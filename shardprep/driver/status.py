@@ -13,6 +13,7 @@ from shardprep.driver.output import output_sets
 from shardprep.errors import ShardError
 from shardprep.packed.packing import standing_packing, why_stale
 from shardprep.recipe.model import RAW
+from shardprep.shards.counts import lost_by_reason, sum_of
 from shardprep.shards.lineage import Standing, stand
 from shardprep.shards.names import set_name
 from shardprep.shards.set import NotedStep, SetInfo, read_info
@@ -20,7 +21,7 @@ from shardprep.shards.store import Store
 
 
 def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
-    """Return how far the steps of an output are: shards done, missing and out of date.
+    """Return how far the steps of an output are: shards done, missing and out of date, and what of those done was dropped and failed.
 
     Sets of steps that the recipe no longer has are named in `notes`, with what else nobody counts on.
     """
@@ -63,7 +64,7 @@ def _absent(step: NotedStep, num_shards: int) -> StepPlan:
 
 def _outdated(step: StepPlan) -> StepPlan:
     why = "it is not what the recipe that was run last makes: a setting of it, or of a step that it reads, was changed"
-    return replace(step, done=0, stale=step.done + step.stale, reasons=(*step.reasons, why))
+    return replace(step, done=0, dropped={}, failed={}, stale=step.done + step.stale, reasons=(*step.reasons, why))
 
 
 def _shards(standing: Standing) -> StepPlan:
@@ -71,6 +72,7 @@ def _shards(standing: Standing) -> StepPlan:
     kind: StepKind = "select" if "gather" in identity else "source" if "source" in identity else "pass"
     done = list(standing.current.values())
     timed = [committed.seconds for committed in done if committed.seconds]
+    counts = sum_of(committed.counts for committed in done)
     undone = len(standing.missing) + len(standing.stale)
     return StepPlan(
         name=standing.set.info.step,
@@ -81,6 +83,9 @@ def _shards(standing: Standing) -> StepPlan:
         follows=0,
         reasons=tuple([*standing.stale.values()][:1]),
         num_bytes=sum(committed.tar_bytes for committed in done),
+        url=standing.set.store.url,
+        dropped=lost_by_reason(counts, "dropped"),
+        failed=lost_by_reason(counts, "failed"),
         seconds_estimate=sum(timed) / len(timed) * undone if timed else None,
     )
 
@@ -104,5 +109,7 @@ def _packed(store: Store, info: SetInfo, storage_options: Mapping[str, Any] | No
         follows=0,
         reasons=reasons,
         num_bytes=sum(shard.size for shard in shards) if packing else None,
+        url=store.url,
+        failed=dict(packing.manifest.failed.reasons) if packing and packing.manifest.failed and not stale else {},
         seconds_estimate=None,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -34,6 +35,24 @@ def num_inputs(counts: Counts) -> int:
 def num_outputs(counts: Counts) -> int:
     """Return how many samples came out."""
     return counts.get("output.kept", 0)
+
+
+def lost_by_reason(counts: Counts, fate: Literal["dropped", "failed"]) -> dict[str, int]:
+    """Return what `num_lost` does by reason."""
+    found: dict[str, int] = {}
+    for name, count in sorted(counts.items()):
+        role, _, reason = name.partition(":")
+        if reason and role.endswith(f".{fate}"):
+            found[reason] = found.get(reason, 0) + count
+    return found
+
+
+def sum_of(several: Iterable[Counts]) -> dict[str, int]:
+    """Return the counts of several ledgers together."""
+    total: Counter[str] = Counter()
+    for counts in several:
+        total.update(counts)
+    return dict(total)
 
 
 def num_lost(counts: Counts, fate: Literal["dropped", "failed"]) -> int:

@@ -15,7 +15,7 @@ from shardprep.driver.model import StepPlan
 NAMES = ("raw", "clips", "scores", "good", "captions", "captions_in_german", "captions_in_french", "train")
 
 
-def lines(width: int, **numbers: int) -> list[str]:
+def lines(width: int, **numbers: int | dict[str, int]) -> list[str]:
     steps = [
         StepPlan(
             name=name,
@@ -30,6 +30,13 @@ def lines(width: int, **numbers: int) -> list[str]:
     out = io.StringIO()
     Console(file=out, width=width, markup=False).print(table_of(steps, width))
     return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+def test_what_failed_is_a_column_only_where_something_did() -> None:
+    assert not {"dropped", "failed"} & set(lines(200)[0].split())
+    head, _, *rows = lines(80, dropped={"where": 2, "too-short": 3}, failed={"error": 7})
+    assert head.split() == ["step", "kind", "done", "dropped", "failed", "there"]
+    assert {tuple(row.split()[2:5]) for row in rows} == {("3", "5", "7")}
 
 
 def test_empty_columns_go_before_a_name_is_cut() -> None:

@@ -83,6 +83,40 @@ def test_status(done: Path) -> None:
     assert {step["name"]: (step["done"], step["new"]) for step in steps}["small"] == (2, 1)
 
 
+def test_status_says_what_failed_and_what_was_dropped(folder: Path) -> None:
+    (folder / "list.csv").write_text("path\n" + "".join(f"videos/{name}.mp4\n" for name in ("v1", "v2", "gone", "v3", "v5")))
+    (folder / "r.yaml").write_text(RECIPE.replace("videos: videos", "list: list.csv"), encoding="utf-8")
+    result = shardprep("run", "r.yaml")
+    assert result.exit_code == 0, result.output
+    steps = {step["name"]: step for step in json.loads(shardprep("status", "out", "--json").stdout)["steps"]}
+    assert {name: (step["dropped"], step["failed"]) for name, step in steps.items()} == {
+        "raw": ({}, {"missing-file": 1}),
+        "small": ({"where": 1}, {}),
+        "good": ({"where": 1}, {}),
+        "train": ({}, {}),
+    }
+    lines = shardprep("status", "out").stdout.splitlines()
+    rows = {line.split()[0]: line for line in lines if line.split()[:1] and line.split()[0] in {"step", *steps}}
+
+    def under(column: str, step: str) -> str:
+        start = rows["step"].index(column)
+        return rows[step][start : start + len(column)].strip()
+
+    assert [under("dropped", step) for step in steps] == ["", "1", "1", ""]
+    assert [under("failed", step) for step in steps] == ["1", "", "", ""]
+    assert lines[-2:] == ["complete", f"1 failed: shardprep table {folder}/out/raw --fate failed"]
+    assert shardprep("table", "out/raw", "--fate", "failed", "--format", "json").stdout.count("missing-file") == 1
+    assert shardprep("status", "out/raw").stdout.endswith(f"1 failed: shardprep table {folder}/out/raw --fate failed\n")
+
+
+def test_status_opens_no_rows_for_its_counts(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a ledger was opened")
+
+    monkeypatch.setattr("shardprep.shards.set.read_ledger", refuse)
+    assert json.loads(shardprep("status", "out", "--json").stdout)["steps"][1]["dropped"] == {"where": 1}
+
+
 def test_show_follows_a_key_through_the_steps(done: Path) -> None:
     lines = shardprep("show", "v5").stdout.splitlines()
     assert lines[0].startswith("raw 000002: v5-")

@@ -13,7 +13,7 @@ import fsspec
 import pytest
 from moto.server import ThreadedMotoServer
 
-from shardprep.driver.model import VIDEO_MS, RunOptions, StepSummary
+from shardprep.driver.model import VIDEO_MS, RunOptions, RunSummary, Silent, StepSummary
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.verify import verify
@@ -177,3 +177,26 @@ def test_object_storage_gets_the_same_bytes_and_reruns_as_a_disk(made: Made, s3:
 def test_retry_without_failures_works_on_nothing(made: Made) -> None:
     summary = run(made.recipe(), RunOptions(retry=True))
     assert sum(step.shards_made for step in summary.steps) == 0
+
+
+class Overtaken(Silent):
+    """Told that the first step begins, it lets an equal run make everything."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.other: RunSummary | None = None
+
+    def step_started(self, name: str, num_shards: int, num_samples: int | None) -> None:
+        if self.other is None:
+            self.other = run(self.recipe)
+
+
+def test_of_two_equal_runs_each_counts_the_shards_that_it_made_itself(tmp_path: Path) -> None:
+    make_sources(tmp_path / "videos", range(5))
+    recipe = counted(tmp_path / "videos", tmp_path / "out")
+    reporter = Overtaken(recipe)
+    late = run(recipe, reporter=reporter)
+    assert reporter.other is not None
+    assert [step.shards_made for step in reporter.other.steps[:3]] == [2, 2, 2]
+    assert [(step.shards_made, step.shards_done) for step in late.steps[:3]] == [(0, 2), (0, 2), (0, 2)]
+    assert late.steps[-1].shards_made == 0
