@@ -70,19 +70,28 @@ def _in_set(found: ShardSet, shards: Mapping[str, Committed], beginnings: tuple[
 
 
 def _in_ledger(step: str, shard: str, ledger: Ledger, beginnings: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of an input sample, then those of what came of it: what a sample holds stands below the line that names it."""
+    of_parent: dict[str, list[OutputRow]] = {}
+    for output in ledger.outputs:
+        if output.key.startswith(beginnings):
+            of_parent.setdefault(output.parent, []).append(output)
+    tar = ledger.footer.tar.name if ledger.footer.tar else "?"
     for row in ledger.inputs:
         if row.key.startswith(beginnings):
             into = f" into {', '.join(row.into)}" if row.into and row.into != (row.key,) else ""
             yield f"{step} {shard}: {row.key} {_fate(row)}{into}"
-    for output in ledger.outputs:
-        if output.key.startswith(beginnings):
-            if output.parent != output.key:
-                yield f"{step} {shard}: {output.key} {_fate(output)}, from {output.parent}"
-            for column, value in flatten(output.record):
-                yield f"    {column}: {json.dumps(value, ensure_ascii=False)}"
-            tar = ledger.footer.tar.name if ledger.footer.tar else "?"
-            for member in output.members:
-                yield f"    {output.key}.{member.suffix}: {member.size} bytes at {member.offset} of {tar}"
+        for output in of_parent.get(row.key, ()):
+            if output.key != row.key:
+                yield f"{step} {shard}: {output.key} {_fate(output)}, from {row.key}"
+            yield from _held(output, tar)
+
+
+def _held(output: OutputRow, tar: str) -> Iterator[str]:
+    """Yield the columns and members of a sample."""
+    for column, value in flatten(output.record):
+        yield f"    {column}: {json.dumps(value, ensure_ascii=False)}"
+    for member in output.members:
+        yield f"    {output.key}.{member.suffix}: {member.size} bytes at {member.offset} of {tar}"
 
 
 def _fate(row: InputRow | OutputRow) -> str:

@@ -127,6 +127,22 @@ def test_show_follows_a_key_through_the_steps(done: Path) -> None:
     assert (result.exit_code, "no set under out has a key that begins with 'v9'" in result.stderr) == (1, True)
 
 
+def test_show_sets_what_each_of_several_samples_holds_below_its_own_line(folder: Path) -> None:
+    assert shardprep("run", "r.yaml", "--set", "source.samples_per_shard=9").exit_code == 0
+    held: dict[tuple[str, str], list[str]] = {}
+    for line in shardprep("show", "v").stdout.splitlines():
+        if not line.startswith(" "):
+            step, _, key, *_ = line.split()
+            below = held.setdefault((step, key), [])
+        else:
+            below.append(line.strip())
+    bytes_of = {(step, key[:2]): int(lines[0].removeprefix("source.bytes: ")) for (step, key), lines in held.items() if lines}
+    assert bytes_of == {("raw", f"v{n}"): 100 * n for n in range(1, 6)} | {("train", f"v{n}"): 100 * n for n in (2, 3, 4)}
+    for (_, key), lines in held.items():
+        members = [line.partition(":")[0] for line in lines if " bytes at " in line]
+        assert members == ([f"{key}.json", f"{key}.mp4"] if lines else [])
+
+
 @pytest.mark.parametrize("name", ["v5.mp4", "sub/v5.mp4"])
 def test_show_finds_a_sample_by_the_name_of_its_file(folder: Path, name: str) -> None:
     (folder / "videos" / "sub").mkdir()
