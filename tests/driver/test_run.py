@@ -57,7 +57,7 @@ class Told:
 def test_a_run_tells_its_steps_shards_and_samples(made: Made, tmp_path: Path) -> None:
     told = Told()
     summary = run(replace(made.recipe(), output=str(tmp_path / "fresh")), reporter=told)
-    assert told.started == [("raw", 3, 10), ("numbers", 3, 10), ("good", 3, 10), ("features", 3, 6), ("train", 2, None)]
+    assert told.started == [("raw", 3, 10), ("numbers", 3, 10), ("good", 3, 10), ("features", 3, 6), ("train", 2, 6)]
     assert sorted(told.shards)[:3] == [("features", "000000"), ("features", "000001"), ("features", "000002")]
     assert len(told.shards) == 14
     assert tuple(told.done) == summary.steps
