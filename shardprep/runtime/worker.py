@@ -72,7 +72,9 @@ class OpenStages:
         identity = canonical_json([asdict(worker), named, dict(weights)])
         if identity != self.identity:
             self.close()
-            check_weights(weights)
+            # Where no digest could be remembered, gigabytes are read here.
+            with journal.call(f"{OPENING} weights", [], None):
+                check_weights(weights)
             processes = [_opened(stage, worker, journal) for stage in stages]
             check_weights(weights)
             self.processes = processes
