@@ -7,7 +7,10 @@ import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+from shardprep.errors import RecipeError
 
 _PREFIX = "shardprep-"
 _LOCK = "in-use"
@@ -17,12 +20,13 @@ class RunFolder:
     """A new folder. A killed run cannot remove its own: the next one in the same place does."""
 
     def __init__(self, tmp: str | None = None) -> None:
-        """`tmp` is the folder to make it in, None for the system's."""
-        root = Path(tmp or tempfile.gettempdir())
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in root.glob(f"{_PREFIX}*"):
-            _remove_abandoned(folder)
-        self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+        """`tmp` is the folder to make it in, which is made where it is not there, None for the system's; RecipeError where it cannot be."""
+        with _blaming(tmp):
+            root = Path(tempfile.gettempdir() if tmp is None else tmp)
+            root.mkdir(parents=True, exist_ok=True)
+            for folder in root.glob(f"{_PREFIX}*"):
+                _remove_abandoned(folder)
+            self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
         self._lock = os.open(self.path / f"{_LOCK}-new", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Locked before it has the name by which others look for it.
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -32,6 +36,26 @@ class RunFolder:
         """Remove the folder; a download that cannot be stopped may still write into it."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+
+
+def check_tmp(tmp: str | None) -> None:
+    """Raise RecipeError where `RunFolder` could not be made there; nothing is left behind."""
+    with _blaming(tmp):
+        root = Path(tempfile.gettempdir() if tmp is None else tmp).absolute()
+        # A file on the way there is no folder to make others in, and says so.
+        place = next(place for place in (root, *root.parents) if os.path.lexists(place))
+        Path(tempfile.mkdtemp(prefix=f"{_PREFIX}tried-", dir=place)).rmdir()
+
+
+@contextlib.contextmanager
+def _blaming(tmp: str | None) -> Iterator[None]:
+    """Say of what opening a path raises that the setting `tmp` leads nowhere."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        came = "the system's folder for temporary files cannot be used" if tmp is None else f"tmp is {tmp}, which is no folder to write in"
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(f"{came} ({why}); name a folder on a disk with room, such as tmp: /var/tmp") from error
 
 
 def _remove_abandoned(folder: Path) -> None:

@@ -12,6 +12,7 @@ from shardprep.core.plan import Available, check_pass, check_split_and_join, dec
 from shardprep.core.reads import UNTYPED_GROUPS, Column, Read, Role, columns_of, parse_read
 from shardprep.core.stage import ColumnType, ColumnTypes, Stage, stage_name
 from shardprep.errors import MissingExtra, RecipeError
+from shardprep.executors.run_folder import check_tmp
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.document import Document, Problems, RecipePath, hint
 from shardprep.recipe.dump import plain_settings
@@ -57,6 +58,7 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
     if until is not None and until not in names:
         yield ("steps",), f"there is no step {until!r} to stop after; {hint(until, names)}"
     yield from _settings(recipe)
+    yield from _tmp(recipe)
     declared = list(_declarations(recipe)) if is_whole else []
     yield from declared
     # What is declared in another form cannot be compared.
@@ -141,6 +143,13 @@ def _settings(recipe: Recipe) -> Iterator[RecipeProblem]:
             settings_of(stage)
         except RecipeError as error:
             yield path, f"step {step}: {error}"
+
+
+def _tmp(recipe: Recipe) -> Iterator[RecipeProblem]:
+    try:
+        check_tmp(recipe.settings.tmp)
+    except RecipeError as error:
+        yield ("tmp",), _told(str(error), error)
 
 
 def _declarations(recipe: Recipe) -> Iterator[RecipeProblem]:

@@ -68,7 +68,7 @@ class RunSettings:
     timeout_seconds: float | None = None
     """Time that a stage may take for one sample; null: what each stage says."""
     tmp: str | None = None
-    """Folder for temporary files; null: the system's."""
+    """Folder for temporary files, which is made where it is not there; null: the system's."""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What fsspec is told about the output's store, and about the source's where both are of a kind; better from --storage-options."""
 

@@ -13,6 +13,7 @@ from shardprep.stages.embed_clip import EmbedClip
 from shardprep.stages.embed_t5 import EmbedT5
 from shardprep.stages.encode_vae import EncodeVae
 from shardprep.stages.score_aesthetic import ScoreAesthetic
+from tests.plugins.distribution import shardprep
 
 RECIPE = "source: {{videos: videos}}\nsteps:\n  - clips: [cut_clips: {settings}]\n"
 
@@ -156,3 +157,16 @@ def test_a_source_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(app, [command, "r.yaml", "--output", "out"])
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
     assert not list((tmp_path / "out").rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_tmp_that_is_no_folder_is_one_message_with_its_line(tmp_path: Path, command: str) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").write_bytes(b"x")
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "r.yaml").write_text("source: videos\noutput: out\ntmp: file\nsteps:\n  - a: [probe_media]\n")
+    done = shardprep(command, "r.yaml", env=dict(os.environ), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: r.yaml:3: tmp is file, which is no folder to write in (")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "r.yaml", "videos"]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
-from shardprep.executors.run_folder import RunFolder
+import pytest
+
+from shardprep.errors import RecipeError
+from shardprep.executors.run_folder import RunFolder, check_tmp
 
 
 def test_folders_of_the_living_stay_and_those_of_the_dead_go(tmp_path: Path) -> None:
@@ -31,3 +35,41 @@ def test_the_folder_to_make_it_in_is_made(tmp_path: Path) -> None:
     scratch = RunFolder(str(tmp_path / "new" / "tmp"))
     assert scratch.path.parent == tmp_path / "new" / "tmp"
     scratch.close()
+
+
+@pytest.mark.parametrize("below", ["", "new", "new/tmp"])
+@pytest.mark.parametrize("make", [check_tmp, RunFolder])
+def test_a_file_is_no_folder_for_temporary_files(make, below: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    wanted = tmp_path / "file" / below
+    with pytest.raises(RecipeError) as caught:
+        make(str(wanted))
+    assert str(caught.value).startswith(f"tmp is {wanted}, which is no folder to write in (")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("make", [check_tmp, RunFolder])
+def test_what_cannot_be_made_is_told(make) -> None:
+    with pytest.raises(RecipeError, match=r"^tmp is /proc/nope, which is no folder to write in \("):
+        make("/proc/nope")
+
+
+def test_a_name_that_no_file_can_have_is_told() -> None:
+    with pytest.raises(RecipeError, match="which is no folder to write in"):
+        RunFolder("a\0b")
+
+
+def test_to_ask_whether_it_can_be_made_makes_nothing(tmp_path: Path) -> None:
+    check_tmp(str(tmp_path / "new" / "tmp"))
+    check_tmp(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_without_a_folder_for_temporary_files_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", nowhere)
+    for make in (check_tmp, RunFolder):
+        with pytest.raises(RecipeError, match="the system's folder for temporary files cannot be used"):
+            make(None)
