@@ -214,6 +214,12 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
     except RecipeError as error:
         hints = (_quoted(str(text), column) for text in vars(stage).values() for column in columns if not there.has(column))
         yield path, _told(_of_step(step, error) + next(filter(None, hints), ""), error)
+    # What it reads besides was asked for above.
+    wanted = [role for role in stage.accepts if Role(role) not in declared_reads(stage)]
+    if wanted and not any(there.may_have(Role(role)) for role in stage.accepts):
+        accepted = " or ".join(stage.accepts)
+        yield path, f"step {step}: {stage_name(stage)} accepts {accepted}, {there.absence(Role(stage.accepts[0]), 'which no sample has')}"
+        return
     role = stage.frames.role if stage.frames else "video"
     if not there.may_have(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, {there.absence(Role(role), 'which is not there')}"

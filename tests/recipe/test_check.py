@@ -128,6 +128,14 @@ def test_settings_given_in_python_are_typed_too(stage: Stage, message: str) -> N
     assert message in str(caught.value)
 
 
+def test_a_stage_that_would_work_on_no_sample_is_refused_and_not_skipped() -> None:
+    stage = type("ScoreSkipped", (ScoreAny,), {"accepts": ("vidoe",)})()
+    with pytest.raises(RecipeError, match="step a: score_skipped accepts vidoe, which no sample has; there is video"):
+        check_recipe(recipe(Pass(name="a", stages=(stage,))))
+    # Tars may bring members of any name.
+    check_recipe(recipe(Pass(name="a", stages=(stage,)), source=SourceSpec(shards="a.tar")))
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScoreHeld(Stage):
     table: dict = None  # type: ignore[type-arg, assignment]  # as people write it
