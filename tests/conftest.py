@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 # Tiny models and digests of weights go beside the other things that are made, not into the home folder.
 os.environ.setdefault("SHARDPREP_CACHE", str(Path(__file__).parent.parent / "build" / "test-cache"))
+
+# What a script runs in the background ignores Ctrl-C, and so would all that tests start and press it for.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The machines that run this are shared: an example's time says nothing.
 settings.register_profile("shardprep", deadline=None, max_examples=50)
