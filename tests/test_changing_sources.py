@@ -72,9 +72,9 @@ class Folder:
         number = dice.randrange(NUM_SAMPLES)
         if dice.random() < 0.1:
             (self.folder / f"v{number:02}.mp4").unlink(missing_ok=True)
-        elif dice.random() < 0.2:
+        elif dice.random() < 0.2 and (video := self.folder / f"v{number:02}.mp4").exists():
             # in place: it is appended to
-            with (self.folder / f"v{number:02}.mp4").open("ab") as file:
+            with video.open("ab") as file:
                 file.write(b"more...")
         else:
             self.write(number, version)

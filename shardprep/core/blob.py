@@ -55,8 +55,8 @@ class FileBlob:
 
     def open(self) -> BinaryIO:
         try:
-            # A pipe that took the file's place would be waited for.
-            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            # Not waiting for a pipe that took the file's place: its version says that it is another.
+            fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if self.version is not None else 0))
         except (FileNotFoundError, NotADirectoryError):
             if self.version is not None:
                 self.version.check(None, _shown(self.path))

@@ -32,7 +32,8 @@ RECORD = {"source": {"path": "a.mp4"}, "meta": {"licence": "x"}, "caption": {"te
 
 
 def cut(sample: Sample, **settings: object) -> Split:
-    outcome = run_stage(CutClips(**{"preset": "ultrafast", **settings}), sample)
+    quick = {} if settings.get("mode") == "copy" else {"preset": "ultrafast"}
+    outcome = run_stage(CutClips(**{**quick, **settings}), sample)
     assert isinstance(outcome, Split)
     return outcome
 
