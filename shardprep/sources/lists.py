@@ -26,7 +26,7 @@ SCHEMES = frozenset("file http https s3 s3a gs gcs az abfs memory".split())
 """Kinds of stores that a row may name besides those of the recipe: data does not choose which code is loaded."""
 
 
-def list_rows(spec: SourceSpec, clashes: Callable[[NameClash], None] = lambda clash: None) -> list[SourceEntry]:
+def list_rows(spec: SourceSpec, clashes: Callable[[NameClash], None]) -> list[SourceEntry]:
     """Return an entry per row; one with a problem where the row has no path, names no file, or a file that an earlier row named.
 
     With `start_column`, rows that name one file are the clips of one entry.

@@ -38,11 +38,7 @@ class _Found:
 
 
 def list_tars(
-    spec: SourceSpec,
-    exclude: Sequence[str] = (),
-    indexes: TarIndexes | None = None,
-    say: Callable[[str], None] = lambda text: None,
-    clashes: Callable[[NameClash], None] = lambda clash: None,
+    spec: SourceSpec, exclude: Sequence[str], indexes: TarIndexes | None, say: Callable[[str], None], clashes: Callable[[NameClash], None]
 ) -> list[SourceEntry]:
     """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)

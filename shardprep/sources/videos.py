@@ -26,11 +26,7 @@ MEDIA_SUFFIXES = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 
 
 def list_videos(
-    spec: SourceSpec,
-    exclude: Sequence[str] = (),
-    indexes: TarIndexes | None = None,
-    say: Callable[[str], None] = lambda text: None,
-    clashes: Callable[[NameClash], None] = lambda clash: None,
+    spec: SourceSpec, exclude: Sequence[str], indexes: TarIndexes | None, say: Callable[[str], None], clashes: Callable[[NameClash], None]
 ) -> list[SourceEntry]:
     """Return an entry per video, and per image where these are asked for; SourceError where there is none."""
     found = find(spec.locations, MEDIA_SUFFIXES, exclude, spec.storage_options)
