@@ -15,7 +15,7 @@ from shardprep.core.address_space import address_space_limit, limit_words
 from shardprep.core.outcome import Failed
 from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
-from shardprep.runtime.held import base_file, held_bytes, read_base
+from shardprep.runtime.held import forget_base, held_bytes, read_base
 from shardprep.runtime.inputs import RemoteFile
 from shardprep.runtime.journal import COMMITTING, Call, Noted, read_journal
 from shardprep.runtime.worker import OPENING
@@ -92,7 +92,7 @@ class Job(Generic[T]):
     def forget_notes(self) -> None:
         """Remove what the worker of an attempt noted."""
         Path(self.journal).unlink(missing_ok=True)
-        base_file(self.journal).unlink(missing_ok=True)
+        forget_base(self.journal)
 
     def is_lost(self, open_limit_seconds: float, quiet_limit_seconds: float) -> bool:
         """Whether nothing will come of this attempt: a call takes longer than it may, or the process has left without a word.
@@ -126,9 +126,7 @@ class Job(Generic[T]):
         if noted.pid is None or self.allowed_bytes is None:
             return
         base = read_base(self.journal)
-        # While stages are loaded nothing is limited: what they take then is the base of what follows.
-        is_loading = base is None or any(call.stage.startswith(OPENING) for call in noted.calls)
-        self.is_too_large = not is_loading and held_bytes(noted.pid) > (base or 0) + self.allowed_bytes
+        self.is_too_large = base is not None and held_bytes(noted.pid) > base + self.allowed_bytes
 
     def died(self, exit_code: int | None) -> ShardFailure | None:
         """Take from the journal what the worker was at when it died; return the failure where the shard is given up.

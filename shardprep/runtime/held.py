@@ -34,17 +34,21 @@ def held_at_rest() -> int:
 
 def note_base(journal: str, num_bytes: int) -> None:
     """Note, beside a worker's journal, what it holds before it works."""
-    base_file(journal).write_text(str(num_bytes), encoding="ascii")
+    _base_file(journal).write_text(str(num_bytes), encoding="ascii")
+
+
+def forget_base(journal: str) -> None:
+    """Remove what was noted: nothing limits the worker until the next note."""
+    _base_file(journal).unlink(missing_ok=True)
 
 
 def read_base(journal: str) -> int | None:
-    """Return what the worker noted; None where it has not yet."""
+    """Return what the worker noted; None where it has not, or while it loads stages."""
     try:
-        return int(base_file(journal).read_text(encoding="ascii"))
+        return int(_base_file(journal).read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
 
 
-def base_file(journal: str) -> Path:
-    """Return the file beside a journal in which the base is noted."""
+def _base_file(journal: str) -> Path:
     return Path(f"{journal}.base")

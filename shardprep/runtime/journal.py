@@ -46,6 +46,7 @@ class Journal:
     """Notes calls in a small file, from several threads, and that work outside of calls gets on. Without a file it notes nothing."""
 
     def __init__(self, path: str | None) -> None:
+        self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600) if path else None
         self._calls: dict[int, Call] = {}
         self._next = 0

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from shardprep.core.stage import Process, Stage, Worker
 from shardprep.errors import MissingExtra, StoreError, Unavailable
 from shardprep.runtime.call import DeviceLost
+from shardprep.runtime.held import note_base, read_base
 from shardprep.runtime.journal import Call, Journal, read_journal
 from shardprep.runtime.worker import OpenStages, StageNotOpened, WorkerProblem, attempt
 
@@ -42,6 +44,25 @@ def test_stages_are_opened_once_and_let_go_where_others_come() -> None:
     assert len(stages.processes) == 1
     stages.get([Load(weights_name="c")], Worker(on_corrupt="keep"), Journal(None), {})
     assert len(OPENED) == 4
+
+
+def test_while_stages_are_loaded_and_their_weights_compared_no_base_is_noted(tmp_path: Path) -> None:
+    """Else a worker that holds a large model by then is ended, for it took more than it held before."""
+    path = str(tmp_path / "journal")
+    noted: list[int | None] = []
+
+    class Digests(dict[str, str]):
+        def items(self) -> Any:
+            noted.append(read_base(path))
+            return super().items()
+
+    note_base(path, 1)
+    stages = OpenStages()
+    stages.get([Load()], Worker(), Journal(path), Digests())
+    assert noted == [None, None], "before and after loading"
+    note_base(path, 1)
+    stages.get([Load()], Worker(), Journal(path), Digests())
+    assert read_base(path) == 1, "nothing was loaded"
 
 
 @dataclass(frozen=True, kw_only=True)
