@@ -30,13 +30,17 @@ def read_config(name: str, folder: Path, file: str = "config.json") -> dict[str,
 def check_weights_files(name: str, folder: Path, suffixes: Sequence[str]) -> None:
     """Raise RecipeError where a folder holds no weights file, an empty or torn one, or not all that its index names.
 
-    Files in torch's own formats are not looked into: they are pickles.
+    Of the `suffixes` the first one counts that a file, or a part in an index, has: a repository may hold the same weights in two formats,
+    of which only one was fetched. Files in torch's own formats are not looked into: they are pickles.
     """
     files = [path for path in folder.iterdir() if path.name.endswith(tuple(suffixes))]
     if not files:
         raise RecipeError(f"weights {name!r}: {folder} holds no weights file ({', '.join(suffixes)}); download it again")
     indexes = {index.name: _weight_map(name, folder, index.name) for index in sorted(folder.glob("*.index.json"))}
-    wanted = {part for weight_map in indexes.values() for part in weight_map.values()}
+    parts = {part for weight_map in indexes.values() for part in weight_map.values()}
+    named = {*parts, *(path.name for path in files)}
+    loaded = next((suffix for suffix in suffixes if any(name.endswith(suffix) for name in named)), "")
+    wanted = {part for part in parts if part.endswith(loaded)}
     if missing := sorted(wanted - {path.name for path in folder.iterdir()}):
         raise RecipeError(f"weights {name!r}: {folder} lacks {missing[0]}, which its index names; download it again")
     if empty := [path.name for path in files if not path.stat().st_size]:

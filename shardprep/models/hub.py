@@ -16,6 +16,8 @@ _ASK_SECONDS = 10
 _CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 """How a name ends that leads to a file of a repository, and not to a folder."""
+_WEIGHTS_SUFFIXES = (".safetensors", ".bin")
+"""Of a folder, files with the first of these that it has."""
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
 
@@ -60,12 +62,13 @@ def is_fetched(repo: str, path: str, commit: str) -> bool:
     if not found.is_dir():
         return found.is_file()
     there = {file.name for file in found.iterdir() if file.is_file()}
-    if any(name.endswith((".safetensors", ".bin")) for name in there):
-        return all(files_of_index(found / name) <= there for name in there if name.endswith(".safetensors.index.json"))
+    for suffix in _WEIGHTS_SUFFIXES:
+        if any(name.endswith(suffix) for name in there):
+            return all(_files_of_index(found / name) <= there for name in there if name.endswith(f"{suffix}.index.json"))
     return "config.json" not in there and not there.isdisjoint(_TOKENIZER_FILES)
 
 
-def files_of_index(index: Path) -> set[str]:
+def _files_of_index(index: Path) -> set[str]:
     """Return the files that the index of a model in several files names; none where it cannot be read."""
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
@@ -85,7 +88,7 @@ def size_of(repo: str, path: str, revision: str | None) -> int | None:
         # Of its HTTP library, of which its own errors are: where there is no network, for one.
         return None
     inside = [file for file in files if file.rfilename == path or file.rfilename.rpartition("/")[0] == path]
-    by_kind = ([file for file in inside if file.rfilename.endswith(suffix)] for suffix in (".safetensors", ".bin"))
+    by_kind = ([file for file in inside if file.rfilename.endswith(suffix)] for suffix in _WEIGHTS_SUFFIXES)
     return sum(file.size or 0 for file in next(filter(None, by_kind), inside)) or None
 
 

@@ -158,3 +158,14 @@ def test_the_model_of_our_recipe_is_checked_without_torch(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_model_of_which_one_file_is_still_to_come_is_absent_in_torchs_format_too(empty_cache: Path) -> None:
+    snapshot = empty_cache / "models--own--er" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text("{}")
+    (snapshot / "pytorch_model.bin.index.json").write_text('{"weight_map": {"x": "a.bin", "y": "b.bin"}}')
+    (snapshot / "a.bin").write_bytes(b"one half")
+    assert look_for(f"own/er@{COMMIT}")[1] is not None
+    (snapshot / "b.bin").write_bytes(b"the other")
+    assert look_for(f"own/er@{COMMIT}") == (COMMIT, None)

@@ -88,6 +88,20 @@ def test_every_part_of_a_model_in_several_files_is_looked_at(tmp_path: Path) -> 
         stage.check()
 
 
+def test_an_index_of_a_format_that_was_not_fetched_is_no_fault(tmp_path: Path) -> None:
+    """Repositories hold the same weights as safetensors and in torch's format; of the second only the index is fetched."""
+    stage, weights = stage_on("t5", tmp_path / "model")
+    old = weights.parent / "pytorch_model.bin.index.json"
+    old.write_text('{"weight_map": {"a": "pytorch_model-00001-of-00002.bin"}}')
+    stage.check()
+    # Where safetensors are announced, they are what is loaded.
+    weights.rename(weights.parent / "pytorch_model-00001-of-00002.bin")
+    stage.check()
+    (weights.parent / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(RecipeError, match=r"lacks model-00001-of-00002\.safetensors, which its index names"):
+        stage.check()
+
+
 WIDTHS = {0: (8, 64), 2: (8, 8), 4: (8, 8), 6: (8, 8), 7: (1, 8)}
 
 
