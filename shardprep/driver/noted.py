@@ -16,8 +16,7 @@ from shardprep.errors import RecipeError
 from shardprep.gather.settings import Select
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.shards.names import set_name
-from shardprep.shards.set import NotedStep, SetInfo, read_info_to_replace
-from shardprep.shards.store import Store
+from shardprep.shards.set import NotedStep, SetInfo
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def lacking(infos: Mapping[str, SetInfo | None]) -> Lacking:
 
 def what_is_lacking(url: str, storage_options: Mapping[str, Any] | None = None) -> Lacking:
     """Return what an output lacks; nothing for a set, or where the source's set is not there."""
-    return lacking({set_name(one): read_info_to_replace(Store(one, storage_options)) for one in output_sets(url, storage_options).live})
+    return lacking({set_name(one): info for one, info in output_sets(url, storage_options).live.items()})
 
 
 def _is_outdated(step: NotedStep, info: SetInfo) -> bool:

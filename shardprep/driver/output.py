@@ -15,33 +15,37 @@ from shardprep.shards.store import Store
 
 @dataclass(frozen=True)
 class OutputSets:
-    """URLs of the sets of an output, in the order of their making where known."""
+    """The sets of an output by URL, in the order of their making where known."""
 
-    live: tuple[str, ...]
-    """Those of the recipe that was run last, and what they are read with."""
+    live: Mapping[str, SetInfo | None]
+    """Those of the recipe that was run last, and what they are read with; None for one whose `set.json` is damaged."""
     left: tuple[str, ...]
     """Those of steps that this recipe does not have; no live set is read with one."""
 
 
-def sets_below(url: str, storage_options: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the sets at a URL: itself, or the folders directly below an output, in the order of their making where known."""
+def sets_below(url: str, storage_options: Mapping[str, Any] | None = None) -> dict[str, SetInfo | None]:
+    """Return the sets at a URL, itself or the folders directly below an output, by URL in the order of their making where known.
+
+    Of one whose `set.json` is damaged nothing is known: None.
+    """
     store = Store(url, storage_options)
     if store.size(SET_FILE) is not None:
-        return [store.url]
+        return {store.url: read_info_to_replace(store)}
     folders = sorted({file.name.split("/")[0] for file in store.walk() if file.name.count("/") == 1 and file.name.endswith(f"/{SET_FILE}")})
     if not folders:
         raise ShardError(f"{url} holds no shard set and is none: there is no {SET_FILE}. Name the output of a run, or one of its steps")
     # One that is damaged comes first, so that it is said before what builds on it.
     infos = {name: read_info_to_replace(store.at(name)) for name in folders}
     depths = {name: len(info.parents) if info else 0 for name, info in infos.items()}
-    return [store.at(name).url for name in sorted(folders, key=lambda name: (depths[name], name))]
+    return {store.at(name).url: infos[name] for name in sorted(folders, key=lambda name: (depths[name], name))}
 
 
 def output_sets(url: str, storage_options: Mapping[str, Any] | None = None) -> OutputSets:
     """Return the sets at a URL as `sets_below` does, parted by whether they count; a set that is named itself does."""
     found = sets_below(url, storage_options)
-    left = _left({set_name(one): read_info_to_replace(Store(one, storage_options)) for one in found})
-    return OutputSets(tuple(one for one in found if set_name(one) not in left), tuple(one for one in found if set_name(one) in left))
+    left = _left({set_name(one): info for one, info in found.items()})
+    live = {one: info for one, info in found.items() if set_name(one) not in left}
+    return OutputSets(live, tuple(one for one in found if one not in live))
 
 
 def output_that_left(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:

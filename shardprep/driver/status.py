@@ -30,7 +30,7 @@ def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPla
     for found in output_sets(url, storage_options).live:
         store = Store(found, storage_options)
         info = infos[set_name(found)] = read_info(store)
-        assert info is not None, "sets_below returns sets"
+        assert info is not None, "output_sets returns sets"
         steps[set_name(found)] = _packed(store, info, storage_options) if info.kind == "packed" else _shards(stand(found, storage_options))
     left = what_is_left(url, storage_options)
     return RunPlan(recipe="", output=url, steps=tuple(_as_the_recipe_has(steps, infos)), notes=(str(left),) if left else ())
