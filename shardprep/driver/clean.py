@@ -9,12 +9,13 @@ from typing import Any
 from shardprep.driver.assignment import is_assignment
 from shardprep.driver.lease import refuse_while_leased
 from shardprep.driver.output import sets_below
+from shardprep.errors import Damaged
 from shardprep.packed.clean import left_behind, remove_left_behind
 from shardprep.packed.names import CARD_FILE, INDEX_FILE, MANIFEST_FILE, ROWS_SUFFIX, is_packing_name
 from shardprep.recipe.model import RAW
 from shardprep.shards.lineage import stand
 from shardprep.shards.names import DIGESTS_FILE, SET_FILE, set_name, shard_of
-from shardprep.shards.set import SetInfo, read_info
+from shardprep.shards.set import SetInfo
 from shardprep.shards.store import Store
 
 OLDER = "an older packing"
@@ -56,17 +57,20 @@ def find_leftovers(url: str, storage_options: Mapping[str, Any] | None = None, s
     """Return what nobody counts on; with the `steps` of a recipe also all of the sets that are none of them.
 
     A shard that is out of date keeps its files: the next run copies outcomes from them. A set stays that another set is still
-    read with.
+    read with, and one of which damage hides what it needs.
     """
     leftovers: list[Leftover] = []
     kept: list[str] = []
-    infos = {found: read_info(Store(found, storage_options)) for found in sets_below(url, storage_options)}
+    infos = sets_below(url, storage_options)
     for found, info in infos.items():
-        assert info is not None, "sets_below returns sets"
-        name = set_name(found)
-        store = Store(found, storage_options)
-        if steps is None or name in steps or name == RAW:
-            leftovers += _superseded(store, info, storage_options)
+        name, store = set_name(found), Store(found, storage_options)
+        if info is None:
+            kept.append(f"{found}: its {SET_FILE} is damaged. Say what is wrong with: shardprep verify {found}")
+        elif steps is None or name in steps or name == RAW:
+            try:
+                leftovers += list(_superseded(store, info, storage_options))
+            except Damaged as error:
+                kept.append(f"{found}: a set that it was made from is damaged: {error}")
         elif readers := _readers(name, infos, steps):
             kept.append(f"{found}: the recipe has no step {name}, but {', '.join(readers)} is still read with it. Run the recipe first")
         else:

@@ -123,3 +123,24 @@ def test_steps_of_two_recipes_on_one_output_are_told_apart(made: Made) -> None:
     assert "features, good, numbers, train" in str(run(other).left_behind)
     assert "tails" in str(run(made.recipe()).left_behind)
     assert RAW not in str(run(made.recipe()).left_behind).split()
+
+
+@pytest.mark.parametrize("name", ["good", "numbers"])
+def test_a_damaged_set_stays_and_stops_nobody(made: Made, name: str) -> None:
+    """The set of a former step: no run writes its description anew."""
+    recipe = replace(made.recipe(), steps=(Pass(name="tails", stages=(Costly(),)),))
+    run(recipe)
+    described = made.output / name / "set.json"
+    described.write_bytes(described.read_bytes().replace(b"kind", b"kund"))
+    summary = run(recipe, RunOptions(redo=("tails",)))
+    assert [step.name for step in summary.steps] == [RAW, "tails"]
+    url = str(made.output)
+    line = (
+        f"left behind: the sets of steps that the recipe no longer has: features, good, numbers, train. Remove with: shardprep clean {url}"
+    )
+    assert str(summary.left_behind).startswith(line)
+    assert status(url).notes[0].startswith(line)
+    damaged = f"{url}/{name}: its set.json is damaged. Say what is wrong with: shardprep verify {url}/{name}"
+    assert clean(url).kept[0] == damaged
+    assert clean(url, steps=names(recipe)).kept == (damaged,)
+    assert sorted(path.name for path in made.output.iterdir() if not path.name.startswith("_")) == sorted([name, RAW, "tails"])
