@@ -38,13 +38,12 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
 
 
 def _numbers(step: StepPlan) -> list[str]:
-    to_do = step.new or step.stale or step.follows
     counts = (step.done, step.stale, step.new, step.follows, sum(step.dropped.values()), sum(step.failed.values()))
     shards = [str(number) if number else "" for number in counts]
-    samples = "" if not to_do else UNKNOWN if step.samples is None else str(step.samples)
-    there = "" if step.kind == "source" and to_do else size_or_unknown(step.num_bytes)
+    samples = "" if not step.has_work else UNKNOWN if step.samples is None else str(step.samples)
+    there = "" if step.kind == "source" and step.has_work else size_or_unknown(step.num_bytes)
     come = f"~{size_or_unknown(step.bytes_estimate)}" if step.bytes_estimate else size_or_unknown(step.bytes_estimate)
-    return [*shards, samples, there, come if to_do else "", time_words(step.seconds_estimate) if to_do else ""]
+    return [*shards, samples, there, come if step.has_work else "", time_words(step.seconds_estimate) if step.has_work else ""]
 
 
 def table_of(steps: Sequence[StepPlan], width: int) -> Table:
@@ -114,8 +113,8 @@ def _weights(found: RunPlan) -> list[str]:
 def _totals(found: RunPlan) -> list[str]:
     if not found.has_work:
         return []
-    sizes = [step.bytes_estimate for step in found.steps if step.new or step.stale or step.follows]
-    seconds = [step.seconds_estimate for step in found.steps if (step.new or step.stale or step.follows) and step.kind != "pack"]
+    sizes = [step.bytes_estimate for step in found.steps if step.has_work]
+    seconds = [step.seconds_estimate for step in found.steps if step.has_work and step.kind != "pack"]
     if not sizes:
         return []
     known = sum(size for size in sizes if size is not None)

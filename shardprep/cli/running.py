@@ -113,14 +113,13 @@ def plan(
 def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions = None) -> None:
     """Say which shards of an output are done, without a recipe."""
     from shardprep.cli.plan_table import print_plan
-    from shardprep.core.quantity import counted, was
+    from shardprep.core.quantity import are, counted, was
     from shardprep.driver.status import status as read_status
 
     found = read_status(output, read_options(store))
     missing, stale = sum(step.new for step in found.steps), sum(step.stale for step in found.steps)
-    are = "is" if missing == 1 else "are"
     made = f"{stale} {was(stale)} made from something else than what is there"
-    verdict = f"not complete: {counted(missing, 'shard')} {are} missing, {made}; run the recipe again"
+    verdict = f"not complete: {counted(missing, 'shard')} {are(missing)} missing, {made}; run the recipe again"
     failed = [
         f"{sum(step.failed.values())} failed: shardprep table {shlex.quote(step.url)} --fate failed"
         for step in found.steps

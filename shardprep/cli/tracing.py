@@ -25,14 +25,11 @@ def keys_of_file(output: str, name: str, storage_options: Mapping[str, Any] | No
     """Return the keys of the samples that came from a file: by its name, its path, or the end of its path."""
     from shardprep.driver.output import sets_below
     from shardprep.shards.join import open_view
-    from shardprep.shards.set import ShardSet
-    from shardprep.shards.store import Store
     from shardprep.sources.keys import source_key
 
     found = []
-    for url in sets_below(output, storage_options):
-        info = ShardSet.open(Store(url, storage_options)).info
-        if info.parents:
+    for url, info in sets_below(output, storage_options).items():
+        if info is None or info.parents:
             continue
         for row in open_view(url, storage_options, partial=True).table(["source"]).to_pylist():
             source = row.get("source") or {}

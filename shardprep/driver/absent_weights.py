@@ -35,7 +35,7 @@ def refuse_absent_weights(recipe: Recipe, options: RunOptions) -> None:
 
 def _steps_with_work(recipe: Recipe, options: RunOptions) -> set[str]:
     planned = plan(recipe, retry=options.retry).steps
-    return {step.name for step in planned if step.new or step.stale or step.follows} | set(options.redo)
+    return {step.name for step in planned if step.has_work} | set(options.redo)
 
 
 def _words(wanted: Iterable[Absent]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shardprep.core.quantity import counted
 from shardprep.errors import FailureBudgetExceeded
 from shardprep.shards.counts import num_inputs, num_lost
 
@@ -59,4 +60,4 @@ class FailureBudget:
     def _words(self) -> str:
         if self.limit is None:
             return f"{DEFAULT_NUMBER} samples and {DEFAULT_RATE:.0%}"
-        return f"{self.limit:.1%}" if isinstance(self.limit, float) else f"{self.limit} samples"
+        return f"{self.limit:.1%}" if isinstance(self.limit, float) else counted(self.limit, "sample")

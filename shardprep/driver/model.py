@@ -75,6 +75,11 @@ class StepPlan:
     failed: Mapping[str, int] = field(default_factory=dict)
     """Those that failed."""
 
+    @property
+    def has_work(self) -> bool:
+        """Whether a run would make shards of it, or may have to."""
+        return bool(self.new or self.stale or self.follows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
@@ -90,7 +95,7 @@ class RunPlan:
 
     @property
     def has_work(self) -> bool:
-        return any(step.new or step.stale or step.follows for step in self.steps)
+        return any(step.has_work for step in self.steps)
 
 
 @dataclass(frozen=True, kw_only=True)

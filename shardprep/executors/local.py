@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired
 
 from shardprep.core.address_space import spare_address_space
+from shardprep.core.quantity import are, counted, was
 from shardprep.errors import RunFailed, ShardError, ShardprepError, Stopped, StoreError
 from shardprep.executors.fetch import DEFAULT_BYTES, Fetcher
 from shardprep.executors.gpus import visible_gpus
@@ -142,7 +143,7 @@ class LocalExecutor:
         if self._stop.abandon.is_set() and num_running:
             raise Stopped(f"Stopped: {_unfinished(num_running, num_waiting)}. Run the recipe again to make them.", finished=False)
         if self._stop.finish.is_set() and not num_running:
-            left = f"{_shards(num_waiting)} of this step {'is' if num_waiting == 1 else 'are'} left"
+            left = f"{counted(num_waiting, 'shard')} of this step {are(num_waiting)} left"
             raise Stopped(f"Stopped: the shards in work were finished, {left}. Run the recipe again to make them.", finished=True)
 
     def _fetch_ahead(self, jobs: deque[Job[T]]) -> None:
@@ -236,12 +237,8 @@ class LocalExecutor:
 
 
 def _unfinished(num_running: int, num_waiting: int) -> str:
-    abandoned = f"{num_running} unfinished shard{'' if num_running == 1 else 's'} {'was' if num_running == 1 else 'were'} abandoned"
-    return f"{abandoned}, {_shards(num_waiting)} not begun" if num_waiting else abandoned
-
-
-def _shards(number: int) -> str:
-    return f"{number} shard{'' if number == 1 else 's'}"
+    abandoned = f"{counted(num_running, 'unfinished shard')} {was(num_running)} abandoned"
+    return f"{abandoned}, {counted(num_waiting, 'shard')} not begun" if num_waiting else abandoned
 
 
 def default_workers(threads: int) -> int:

@@ -39,11 +39,11 @@ def check_counts(file: BinaryIO, size: int, *, is_header_enough: bool = False) -
     but of edits and chunks of sound. ffmpeg makes room for what a count says before it looks whether that is there.
     `is_header_enough` leaves the fragments out: a long recording has thousands, all over the file.
     """
-    _Walk(file, size, _Ledger(size + _FREE_ENTRIES), is_header_enough).boxes(0, None)
+    _Walk(file, size, _Allowance(size + _FREE_ENTRIES), is_header_enough).boxes(0, None)
 
 
 @dataclass
-class _Ledger:
+class _Allowance:
     """How many entries ffmpeg may still make of counts alone, and how many boxes may still be read."""
 
     entries: int
@@ -78,8 +78,8 @@ class _Track:
 class _Walk:
     """One way through the boxes, as ffmpeg goes it."""
 
-    def __init__(self, file: BinaryIO, size: int, ledger: _Ledger, is_header_enough: bool, depth: int = 0) -> None:
-        self._file, self._size, self._ledger = file, size, ledger
+    def __init__(self, file: BinaryIO, size: int, allowance: _Allowance, is_header_enough: bool, depth: int = 0) -> None:
+        self._file, self._size, self._allowance = file, size, allowance
         self._is_header_enough, self._depth = is_header_enough, depth
         self._track = _Track()
         self._movie_ticks = 0
@@ -88,8 +88,8 @@ class _Walk:
     def boxes(self, position: int, end: int | None) -> None:
         """Look at the boxes from `position` to `end`; None is the end of the file."""
         stop = self._size if end is None else end
-        while position + 8 <= min(stop, self._size) and self._ledger.boxes:
-            self._ledger.boxes -= 1
+        while position + 8 <= min(stop, self._size) and self._allowance.boxes:
+            self._allowance.boxes -= 1
             head = self._read(position, 16)
             length, kind = struct.unpack(">I4s", head[:8])
             start = position + 8
@@ -159,7 +159,7 @@ class _Walk:
         if entry_bytes:
             self._check_room(b"trun", count, (end - start - first) // entry_bytes)
         else:
-            self._ledger.take(count, "trun claims")
+            self._allowance.take(count, "trun claims")
 
     def _check_room(self, kind: bytes, count: int, room: int) -> None:
         if count > max(0, room):
@@ -177,7 +177,7 @@ class _Walk:
         """A header in zlib (QuickTime File Format, "Compressed movie resources")."""
         if self._depth == _MAX_DEPTH:
             return
-        self._ledger.boxes = max(0, self._ledger.boxes - _BOXES_PER_UNPACKING)
+        self._allowance.boxes = max(0, self._allowance.boxes - _BOXES_PER_UNPACKING)
         data = self._read(start + 4, max(0, min(end - start - 4, _MAX_HEADER_BYTES)))
         try:
             header = zlib.decompressobj().decompress(data, _MAX_HEADER_BYTES + 1)
@@ -185,19 +185,19 @@ class _Walk:
             return  # ffmpeg says so
         if len(header) > _MAX_HEADER_BYTES:
             raise FalseCount(f"the compressed header is longer than {_MAX_HEADER_BYTES >> 20} MiB")
-        inner = _Walk(io.BytesIO(header), len(header), self._ledger, self._is_header_enough, self._depth + 1)
+        inner = _Walk(io.BytesIO(header), len(header), self._allowance, self._is_header_enough, self._depth + 1)
         inner.boxes(0, None)
         self._has_fragments |= inner._has_fragments
 
     def _judge(self, track: _Track) -> None:
-        """Take from the ledger what ffmpeg makes of a track."""
+        """Take from the allowance what ffmpeg makes of a track."""
         entries = track.num_frames
         if track.is_constant:
             entries = self._num_pieces(track) if self._is_taken_in_pieces(track) else entries
-            self._ledger.take(entries, "stsz claims")
+            self._allowance.take(entries, "stsz claims")
         edits = track.tables.get(b"elst")
-        if edits is not None and edits.num_entries * entries > self._ledger.entries:
-            self._ledger.take(self._num_repeated(track, edits), "elst repeats")
+        if edits is not None and edits.num_entries * entries > self._allowance.entries:
+            self._allowance.take(self._num_repeated(track, edits), "elst repeats")
 
     def _is_taken_in_pieces(self, track: _Track) -> bool:
         """Whether the frames are single samples of sound, each a tick long."""

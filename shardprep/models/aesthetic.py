@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from shardprep.errors import RecipeError
 from shardprep.models.folder import safetensors_header
+from shardprep.models.hub import FILE_SUFFIXES
 from shardprep.models.weights import fetch, local_path
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 LAYERS = (0, 2, 4, 6, 7)
 """Places of the linear layers in the published checkpoint; dropouts lie between them, and no activations."""
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def check_local(name: str) -> None:
     """Raise RecipeError where a local file or folder cannot be the head. Nothing is loaded: torch's own formats are not looked into."""
     if (path := local_path(name, "aesthetic")) is not None:
         file = _weights_file(name, path)
-        if file.suffix not in _SUFFIXES:
-            raise RecipeError(f"aesthetic weights {name!r}: expected a file that ends in {', '.join(_SUFFIXES)}")
+        if file.suffix not in FILE_SUFFIXES:
+            raise RecipeError(f"aesthetic weights {name!r}: expected a file that ends in {', '.join(FILE_SUFFIXES)}")
         if not file.stat().st_size:
             raise RecipeError(f"aesthetic weights {name!r}: {file.name} is empty; download it again")
         if file.suffix == ".safetensors":
@@ -102,7 +102,7 @@ def check_local(name: str) -> None:
 def _weights_file(name: str, path: Path) -> Path:
     if path.is_file():
         return path
-    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix in FILE_SUFFIXES)
     if len(files) != 1:
         raise RecipeError(f"aesthetic weights {name!r}: {len(files)} weights files in the folder, expected one; name the file itself")
     return files[0]

@@ -87,8 +87,7 @@ def load_text_encoder(name: str, tokenizer: str | None, device: str, dtype: Dtyp
     folder = fetch(name)
     config = _load(name, transformers.AutoConfig, folder)
     kinds = {"t5": transformers.T5EncoderModel, "umt5": transformers.UMT5EncoderModel}
-    if config.model_type not in kinds:
-        raise RecipeError(f"weights {name!r}: a {config.model_type} model, expected {' or '.join(kinds)}")
+    _check_type(name, config.model_type)
     options = {"dtype": torch.bfloat16 if dtype == "bf16" else torch.float32, "attn_implementation": "eager", "output_loading_info": True}
     model, report = _load(name, kinds[config.model_type], folder, **options)
     if report["missing_keys"]:
@@ -99,14 +98,17 @@ def load_text_encoder(name: str, tokenizer: str | None, device: str, dtype: Dtyp
 def check_local(name: str, tokenizer: str | None) -> None:
     """Raise RecipeError where a local folder of an encoder, or of its tokenizer, lacks what is loaded. Nothing is loaded."""
     if (folder := local_path(name, "t5")) is not None:
-        kind = read_config(name, folder).get("model_type")
-        if kind not in MODEL_TYPES:
-            raise RecipeError(f"weights {name!r}: a {kind} model, expected {' or '.join(MODEL_TYPES)}")
+        _check_type(name, read_config(name, folder).get("model_type"))
         check_weights_files(name, folder, _WEIGHTS)
         tokenizer = tokenizer or default_tokenizer(name)
     words = local_path(tokenizer, "t5") if tokenizer else None
     if words is not None and not any((words / file).is_file() for file in _TOKENIZER_FILES):
         raise RecipeError(f"tokenizer {tokenizer!r}: {words} holds none of {', '.join(_TOKENIZER_FILES)}; name the tokenizer's folder")
+
+
+def _check_type(name: str, model_type: object) -> None:
+    if model_type not in MODEL_TYPES:
+        raise RecipeError(f"weights {name!r}: a {model_type} model, expected {' or '.join(MODEL_TYPES)}")
 
 
 def _load(name: str, kind: Any, folder: Path, **options: Any) -> Any:

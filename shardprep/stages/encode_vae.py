@@ -110,7 +110,7 @@ class EncodeVae(Stage):
     @property
     def resources(self) -> Resources:
         # Measured with Wan's encoder on a CPU: 17 KiB per pixel of the frame, and no more for more frames; a tile is no larger.
-        return Resources(memory_bytes=max(4 << 30, self._size.height * self._size.width * _BYTES_PER_PIXEL))
+        return Resources(memory_bytes=max(Resources().memory_bytes, self._size.height * self._size.width * _BYTES_PER_PIXEL))
 
     @property
     def weights(self) -> tuple[Weights, ...]:
