@@ -16,7 +16,7 @@ _STOPPED = "Stopped: no shard was in work. Run the same command again."
 def answer_signals() -> None:
     """Let Ctrl-C and SIGTERM end the process by `EXIT_STOPPED`, also while a library is imported, until a command takes them.
 
-    Ctrl-C stays ignored where whoever began the process had it ignored, as a shell does for what a script runs in the background.
+    Ctrl-C stays ignored where it was ignored when the process began (`nohup`, the background of a script).
 
     At the very end of the process they are ignored: nothing is left to stop, and the exit code of the command counts.
     """

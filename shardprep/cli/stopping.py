@@ -24,7 +24,7 @@ EXIT_ABANDONED = 4
 _END_SECONDS = 8.0
 """Time to end in good order. What does not (a disk that hangs, a long query) is left as it stands, as a kill would leave it."""
 _POLL_SECONDS = 0.5
-"""How often the deadline is looked at, and how long an interrupted command may take to end before it is said that it was heard."""
+"""How often the deadline is checked. An interrupted command that takes longer to end says that it was heard."""
 _FINISHING = b"Stopping: the shards in work are finished first. Press Ctrl-C again to abandon them.\n"
 _ABANDONING = b"Stopping: the shards in work are abandoned.\n"
 _INTERRUPTING = b"Stopping.\n"
@@ -78,7 +78,7 @@ class _Listener:
         self.has_interrupted = False
         """Whether the main thread was interrupted."""
         self.owes_a_word = False
-        """Whether an interrupted command has yet said nothing."""
+        """Whether an interrupted command still has to say that it was heard."""
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)

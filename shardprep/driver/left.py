@@ -1,4 +1,4 @@
-"""What lies in an output and nobody counts on, in a line, with the command that removes it."""
+"""What nobody counts on in an output, said in one line with the command that removes it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Left:
     former: tuple[str, ...] = ()
     """Steps that the recipe no longer has, whose sets lie there."""
     num_packings: int = 0
-    """Packings that came to count no more."""
+    """Packings that no longer count."""
     num_files: int = 0
     """Superseded files of the other sets."""
 

@@ -1,4 +1,4 @@
-"""The steps of the recipe that was run last, noted beside the source's set before any is made: what an output lacks is known without it."""
+"""The steps of the last recipe, noted in `raw/set.json` before any is made, so that what an output lacks is known without the recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shardprep.shards.set import NotedStep, SetInfo
 
 @dataclass(frozen=True)
 class Lacking:
-    """What of the recipe that was run last an output lacks."""
+    """What an output lacks of the recipe that was run last."""
 
     absent: tuple[NotedStep, ...] = ()
     """Steps of which there is no set."""

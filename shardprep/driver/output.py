@@ -49,7 +49,7 @@ def output_sets(url: str, storage_options: Mapping[str, Any] | None = None) -> O
 
 
 def output_that_left(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:
-    """Return the output of a set that a step left which the recipe no longer has; None for any other folder."""
+    """Return the output of a set whose step the recipe no longer has; None for any other folder."""
     store = Store(url, storage_options)
     info = read_info_to_replace(store)
     if info is None or not info.parents or read_info_to_replace(Store(relative_url(store.url, f"../{RAW}"), storage_options)) is None:

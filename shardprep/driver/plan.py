@@ -1,4 +1,4 @@
-"""What a run would make and why: from the source's listing, file names and `digests.json`; nothing is written, no network is needed."""
+"""What a run would make and why: from the source's listing, file names and `digests.json`; the output is not written."""
 
 from __future__ import annotations
 

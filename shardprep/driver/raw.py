@@ -105,9 +105,9 @@ def write_raw_info(raw: RawState) -> None:
 
 
 def with_former(info: SetInfo, recipe: Recipe) -> SetInfo:
-    """Return `raw/set.json` as a run of the recipe leaves it: with the steps that are none of its own and whose sets are there.
+    """Return the info of `raw/` with the names of sets that no step of the recipe makes, as `former`.
 
-    Those are steps of earlier recipes, of runs too that did not come to their end.
+    They come from earlier recipes, also from runs that did not end.
     """
     output = Store(recipe.output, recipe.settings.storage_options)
     others = sorted(set(output.folders()) - {RAW, LEASES, LOGS, *(step.name for step in recipe.steps)})

@@ -107,7 +107,7 @@ class _Run:
         """Make the source's set and then the steps, in order."""
         raw = raw_state(self.recipe, retry=self.options.retry)
         if raw.state.was is None or raw.state.was.steps != raw.state.info.steps:
-            # Of a recipe that is refused nothing is noted.
+            # Before the steps are noted: a recipe that is refused leaves no trace.
             check_set_kinds(self.recipe, self.options.until)
         self._source(raw)
         if self.options.until == RAW:
@@ -124,7 +124,7 @@ class _Run:
                 return
 
     def note_former(self) -> None:
-        """Write which steps the recipe no longer has, so that what they left can be named; at the end: a recipe may be refused."""
+        """Note the steps that the recipe no longer has, so that their sets can be named. Called last, as a recipe may be refused before."""
         raw = self.states[RAW]
         if (info := with_former(raw.info, self.recipe)) != raw.info:
             self.lease.take()

@@ -21,7 +21,7 @@ from shardprep.shards.store import Store
 
 
 def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPlan:
-    """Return how far the steps of an output are: shards done, missing and out of date, and what of those done was dropped and failed.
+    """Return for each step the shards that are done, missing and out of date, and what was dropped and failed in those done.
 
     Sets of steps that the recipe no longer has are named in `notes`, with what else nobody counts on.
     """
@@ -37,7 +37,7 @@ def status(url: str, storage_options: Mapping[str, Any] | None = None) -> RunPla
 
 
 def _as_the_recipe_has(steps: Mapping[str, StepPlan], infos: Mapping[str, SetInfo | None]) -> list[StepPlan]:
-    """Return the steps in the order of the recipe that was run last, with those of which there is no set, and which it made otherwise."""
+    """Return the steps in the order of the last recipe: those without a set are added, sets of other settings count as out of date."""
     raw = infos.get(RAW)
     if raw is None:
         return list(steps.values())

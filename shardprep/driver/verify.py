@@ -21,7 +21,7 @@ from shardprep.sources.tar_index import damaged_indexes
 def verify(url: str, storage_options: Mapping[str, object] | None = None) -> Iterator[Problem]:
     """Yield what is wrong; nothing where all is well. ShardError where there is nothing of shardprep's.
 
-    Of an output the sets that count are checked, not those that steps left which the recipe no longer has.
+    Of an output, sets of steps that the recipe no longer has are not checked.
     """
     output = output_that_left(url, storage_options)
     for found in output_sets(url, storage_options).live:

@@ -26,7 +26,7 @@ ATTEMPTS = 3
 _MAX_DEATHS = 4
 _GRACE_SECONDS = 1.0
 _COMMIT_QUIET = 2
-"""A commit may be quiet for so many times as long as other work, beside what its bytes take: tar and ledger, one after the other."""
+"""How many quiet limits a commit may take beside the time for its bytes: it writes the tar and then the ledger."""
 
 
 class Task(Protocol):
@@ -103,7 +103,7 @@ class Job(Generic[T]):
         noted = read_journal(self.journal)
         now = time.monotonic()
         self._look_at_memory(noted)
-        # A process that has only been asked for may take as long to begin as either, on a busy machine.
+        # On a busy machine a process may take as long to start as either limit allows.
         slowest = max(open_limit_seconds, quiet_limit_seconds)
         quiet = now - self.begun > slowest if noted.pid is None else now - noted.beat > quiet_limit_seconds
         overdue = [call for call in noted.calls if now - call.started > _limit_of(call, open_limit_seconds, quiet_limit_seconds)]

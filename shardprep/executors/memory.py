@@ -9,7 +9,7 @@ from shardprep.runtime.worker import wants_gpu
 def allowed_bytes(task: object, memory_bytes: int) -> int:
     """Return how much a worker may take for a task beside its libraries and weights: `memory_bytes`, which is what the recipe says.
 
-    Where models work, also what the one that needs most declares: an encoder holds its activations whatever `memory` says.
+    Where models work, also the most that one of them declares: an encoder holds its activations whatever `memory` says.
     """
     if not isinstance(task, ShardTask) or not wants_gpu(task.stages):
         return memory_bytes

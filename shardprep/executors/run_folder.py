@@ -20,7 +20,7 @@ class RunFolder:
     """A new folder. A killed run cannot remove its own: the next one in the same place does."""
 
     def __init__(self, tmp: str | None = None) -> None:
-        """`tmp` is the folder to make it in, which is made where it is not there, None for the system's; RecipeError where it cannot be."""
+        """`tmp` is the folder to make it in, created if absent; None is the system's. RecipeError where it cannot be used."""
         with _blaming(tmp):
             root = Path(tempfile.gettempdir() if tmp is None else tmp)
             root.mkdir(parents=True, exist_ok=True)
@@ -42,14 +42,14 @@ def check_tmp(tmp: str | None) -> None:
     """Raise RecipeError where `RunFolder` could not be made there; nothing is left behind."""
     with _blaming(tmp):
         root = Path(tempfile.gettempdir() if tmp is None else tmp).absolute()
-        # A file on the way there is no folder to make others in, and says so.
+        # Where a file stands on the way, making a folder in it fails and says so.
         place = next(place for place in (root, *root.parents) if os.path.lexists(place))
         Path(tempfile.mkdtemp(prefix=f"{_PREFIX}tried-", dir=place)).rmdir()
 
 
 @contextlib.contextmanager
 def _blaming(tmp: str | None) -> Iterator[None]:
-    """Say of what opening a path raises that the setting `tmp` leads nowhere."""
+    """Turn what opening a path raises into an error about the setting `tmp`."""
     try:
         yield
     except (OSError, ValueError) as error:

@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 MAX_COPY_BYTES = 8 << 30
 """What the frames of one file may take on the disk, uncompressed: 1,000 frames of 1920x1080."""
 MAX_FILE_BYTES = 256 << 20
-"""libwebp wants the file in memory; with ours and Pillow's that makes three of it."""
+"""The file is in memory three times: ours, Pillow's and libwebp's."""
 COPY_NAME = "lossless copy of a webp"
-"""What the container of such a video is called."""
+"""The name of such a video's container, by which the timeline knows it."""
 _MAX_SIDE_PX = 1 << 14
-"""A WebP picture has no longer side; a canvas of several could."""
+"""No WebP picture has a longer side; the canvas of an animation may claim one."""
 _PIXEL_FORMAT, _PIXEL_BYTES = "argb", 4
 """In a mov a row of 3-byte pixels would have to have an even number of bytes."""
 _MILLISECOND = Fraction(1, 1000)
-# As browsers and ffmpeg's GIF demuxer: who writes no time, or next to none, means 100 ms.
+# As in browsers and ffmpeg's GIF demuxer: no time, or next to none, means 100 ms.
 _SHORTEST_MS, _USUAL_MS = 10, 100
 
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 # ffmpeg goes no deeper.
 _MAX_DEPTH = 10
-# An hour of fragments of a second has some 30,000. Who hides a claim behind more boxes meets the limit on memory.
+# An hour of fragments of a second has some 30,000. A claim behind more boxes meets the limit on memory.
 _MAX_BOXES = 1_000_000
 _MAX_HEADER_BYTES = 1 << 26
-# What unpacking costs in time. A file has one compressed header.
+# Unpacking takes as long as reading so many boxes. A file has one compressed header.
 _BOXES_PER_UNPACKING = 200_000
 _CHUNK_BYTES = 1 << 16
 

@@ -68,7 +68,7 @@ def open_container(blob: Blob, *, max_pixels: int = MAX_PIXELS) -> Iterator[Inpu
 
 
 def check_fragments(blob: Blob) -> None:
-    """Raise DecodeError `damaged` where the fragments of an mp4 claim more than they hold; for who reads all packets, the first time."""
+    """Raise DecodeError `damaged` where the fragments of an mp4 claim more than they hold; to be called before all packets are read."""
     with blob.open() as file:
         _check_counts(file, blob.size, is_header_enough=False)
 

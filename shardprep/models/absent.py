@@ -32,7 +32,7 @@ class Absent:
 
     name: str
     num_bytes: int | None
-    """None where nothing tells before the hub is asked."""
+    """None: unknown until the hub can be asked."""
     is_estimate: bool
     """Whether the size is what is known of these weights, and not what the hub says now."""
     obstacle: str | None
@@ -49,7 +49,7 @@ class Absent:
 
 
 def look_for(name: str) -> tuple[str | None, Absent | None]:
-    """Return the digest of weights, None where nobody can be asked for it, and what is to be said where they are not on this machine.
+    """Return the digest of weights, None where the hub cannot be asked for it; and, where they are not on this machine, what is absent.
 
     Raises RecipeError where the name leads nowhere. Nothing is fetched but configs, of which the hub tells the commit.
     """
@@ -79,7 +79,7 @@ def _absent_tag(name: str, tag: OpenClipTag) -> Absent | None:
 
 
 def _absent(name: str, num_bytes: int | None, command: str, obstacle: str | None = None) -> Absent:
-    """Return what is to be said of weights; where the hub told no size, and no obstacle is known, it gave no answer."""
+    """Describe absent weights; with neither a size nor an obstacle the hub gave no answer."""
     if num_bytes is None and obstacle is None:
         obstacle = OFFLINE if is_offline() else NO_ANSWER
     known = KNOWN_BYTES.get(name.partition("@")[0])

@@ -17,7 +17,7 @@ _CONFIGS = ("*.json", "*.txt", "*.model", "RANDOM_MODEL")
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt")
 """How a name ends that leads to a file of a repository, and not to a folder."""
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin")
-"""Of a folder, files with the first of these that it has."""
+"""Formats of the weights in a folder; files of the first one that it has are taken."""
 _TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model")
 
 
@@ -85,7 +85,7 @@ def size_of(repo: str, path: str, revision: str | None) -> int | None:
     try:
         files = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_ASK_SECONDS).siblings or []
     except (errors.HTTPError, OSError):
-        # Of its HTTP library, of which its own errors are: where there is no network, for one.
+        # Its own errors are those of its HTTP library, which raises others where there is no network.
         return None
     inside = [file for file in files if file.rfilename == path or file.rfilename.rpartition("/")[0] == path]
     by_kind = ([file for file in inside if file.rfilename.endswith(suffix)] for suffix in _WEIGHTS_SUFFIXES)

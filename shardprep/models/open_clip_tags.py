@@ -11,12 +11,12 @@ from pathlib import Path
 KNOWN_TAGS: Mapping[tuple[str, str], str] = {("ViT-L-14", "openai"): "timm/vit_large_patch14_clip_224.openai/"}
 """Architecture and tag, and where the hub has them: as in open_clip 3.3, whose own table takes seconds to load."""
 _NAMES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip looks for in a repository of which no file is named, the first first."""
+"""Files that open_clip looks for, in this order, where a tag names a repository and no file."""
 
 
 @dataclass(frozen=True)
 class TagPlace:
-    """Where open_clip takes the weights of a tag from: files of a repository of the hub, the first that is there, or an address."""
+    """Where the weights of a tag lie: in a repository of the hub, as the first of `files` that it has, or at an address."""
 
     repo: str | None
     files: tuple[str, ...]
@@ -32,7 +32,7 @@ class TagPlace:
 
 
 def known_architectures() -> Sequence[str]:
-    """Return the names of open_clip's architectures: those of its config files, for an import takes seconds. Once imported it is asked."""
+    """Return the names of open_clip's architectures: from its config files, as an import takes seconds; once imported it is asked."""
     if (open_clip := sys.modules.get("open_clip")) is not None:
         return sorted(open_clip.list_models())
     spec = importlib.util.find_spec("open_clip")

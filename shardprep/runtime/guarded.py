@@ -23,7 +23,7 @@ class SourceUnreadable(Exception):
 
 
 def unreadable_reason(error: Exception) -> str:
-    """Return the reason for which the sample fails whose source raised this."""
+    """Return the reason of the failure of a sample whose source raised this."""
     return "source-changed" if isinstance(error, SourceChanged) else "unreadable"
 
 

@@ -1,4 +1,4 @@
-"""The memory that a process holds alone, and what a worker held before it began to work."""
+"""The memory that a process holds alone, and the base of a worker: what it held before it began to work."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def held_bytes(pid: int) -> int:
 
 
 def held_at_rest() -> int:
-    """Return what this process holds after what is held for nothing was given back."""
+    """Return what this process holds once unused memory was given back."""
     gc.collect()
     # Of glibc; other libraries keep what they keep.
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):

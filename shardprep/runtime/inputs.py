@@ -24,7 +24,7 @@ class RemoteFile:
     options: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
     """Options of its file system."""
     version: FileVersion | None = None
-    """That which the copy must be of."""
+    """The version that the copy must have."""
 
 
 def remote_files(task: ShardTask) -> list[RemoteFile]:
@@ -46,7 +46,7 @@ def with_copies(task: ShardTask, copies: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _copied(member: SourceMember, copies: Mapping[str, str]) -> SourceMember:
-    """Return the member in the copy of its file, which was compared with what was listed when it was made."""
+    """Return the member in the copy of its file; the version was checked when the copy was made."""
     return replace(member, url=copies[member.url], version=None) if member.url in copies else member
 
 

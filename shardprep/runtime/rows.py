@@ -19,7 +19,7 @@ from shardprep.shards.ledger import Fate, InputRow, OutputRow
 from shardprep.sources.columns import shape_problem
 
 WRITING, SOURCE = "write", "source"
-"""What stands where a stage's name would, for samples that cannot be written: of a step, and of the source."""
+"""Stand for a stage's name where a sample cannot be written: in a step, and in the source's set."""
 MAX_RECORD_BYTES = 1 << 20
 """What the record of one sample may hold, as JSON."""
 
@@ -122,9 +122,9 @@ def _outgoing(item: Item, task: ShardTask) -> Outgoing:
 
 
 def _writer(task: ShardTask, column: str | None) -> str:
-    """Return who wrote a column that cannot be stored: of the stages that declare it the last.
+    """Return which stage wrote a column that cannot be stored: the last that declares it.
 
-    Of what none declares only a stage that splits can be the writer; else it is what stands where a stage's name would.
+    An undeclared column can only come from a stage that splits. Without one, WRITING or SOURCE stands for the stage.
     """
     declaring = [stage for stage in task.stages if column and any(f"{column}.".startswith(f"{name}.") for name in stage.writes)]
     for stage in reversed(declaring or [stage for stage in task.stages if stage.splits]):

@@ -63,7 +63,7 @@ class OpenStages:
     """What the process held when they were opened, or when it began: not what it keeps of the shards that it made since."""
 
     def get(self, stages: Sequence[Stage], worker: Worker, journal: Journal, weights: Mapping[str, str]) -> list[Process]:
-        """Return the opened stages, opening them where they are not those of the call before, or load other weights.
+        """Return the opened stages: those of the call before where stages and weights are the same, else newly opened ones.
 
         Raises WeightsChanged where the weights are not those with these digests, before or after loading; Unavailable; and StageNotOpened
         for everything else that a stage raises.

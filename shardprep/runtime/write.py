@@ -60,7 +60,6 @@ class ShardWriter:
         """By key of a joined input sample: the input sample that it went into."""
         self._outputs: list[OutputRow] = []
         self._keys: set[str] = set()
-        # What stands where a stage's name would, for samples that cannot be written.
         self._stage = WRITING if task.chain else SOURCE
 
     def __enter__(self) -> ShardWriter:

@@ -166,7 +166,7 @@ def describe_settings(kind: type) -> tuple[Setting, ...]:
 
 
 def only_required(kind: type) -> str | None:
-    """Return the one setting that must be given, which a recipe may give without its name; None where there is none, or are several."""
+    """Return the only setting without a default, whose name a recipe may leave out; None where there is none, or several."""
     required = [setting.name for setting in describe_settings(kind) if setting.is_required]
     return required[0] if len(required) == 1 else None
 

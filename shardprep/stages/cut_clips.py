@@ -31,17 +31,17 @@ _WORST_CRF = 63
 _ONLY: Mapping[str, Sequence[str]] = {
     "exact": ("encoder", "crf", "preset", "fps", "short_side_px", "square_pixels", "deinterlace", "tonemap", "gop_seconds")
 }
-"""Settings that `copy` does not look at, as it takes packets as they are."""
+"""Settings that `copy` does not look at: it takes packets as they are."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """What becomes one clip, in presentation seconds."""
+    """A stretch of a video that becomes one clip, in presentation seconds."""
 
     start: float
     end: float
     number: int | None = None
-    """Of the list's clips which one it is of."""
+    """Which of the list's clips it belongs to."""
     failure: Failed | None = None
 
     @property
@@ -98,7 +98,7 @@ class CutClips(Stage):
     def __post_init__(self) -> None:
         check_ranges(self, "cut_clips")
         check_used(self, "cut_clips", "mode", _ONLY)
-        # What each encoder takes of it `check` knows.
+        # `check` knows the range of each encoder.
         if self.crf is not None and self.crf > _WORST_CRF:
             raise RecipeError(f"cut_clips: crf is {self.crf}; expected 0 to 51, with libsvtav1 1 to {_WORST_CRF}")
 

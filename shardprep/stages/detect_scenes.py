@@ -24,7 +24,7 @@ _ONLY: Mapping[str, Sequence[str]] = {
     "content": ("filter_mode", *_PICTURE),
     "threshold": ("fade_bias", "fade_method", "min_fade_frames", "add_final_scene"),
 }
-"""Settings that some detectors do not look at, by those that do."""
+"""Settings that not every detector looks at, by those that do."""
 
 
 @dataclass(frozen=True, kw_only=True)
