@@ -273,7 +273,7 @@ def test_contributing_names_the_floors_in_their_order() -> None:
 WRITERS = {
     "shardprep/shards/local.py": "the store's local half",
     "shardprep/shards/remote.py": "the store's remote half: a copy on its way",
-    "shardprep/runtime/held.py": "what a worker held before it worked, beside its journal",
+    "shardprep/runtime/held_memory.py": "what a worker held before it worked, beside its journal",
     "shardprep/runtime/journal.py": "the calls in progress, in the folder for temporary files",
     "shardprep/executors/run_folder.py": "the lock of that folder",
     "shardprep/media/tonemap.py": "a curve that ffmpeg reads from a file, temporary",

@@ -158,8 +158,8 @@ def verify(
     """Check every digest of a set: tars, ledgers, members, and what each was made from."""
     from shardprep.core.quantity import counted
     from shardprep.driver import verify as verifying
-    from shardprep.driver.left import what_is_left
-    from shardprep.driver.noted import what_is_lacking
+    from shardprep.driver.left_behind import what_is_left
+    from shardprep.driver.noted_steps import what_is_lacking
 
     options = read_options(store)
     if clean:

@@ -11,7 +11,7 @@ from shardprep.executors.stop import StopSignal
 from shardprep.models.absent import Absent
 
 if TYPE_CHECKING:
-    from shardprep.driver.left import Left
+    from shardprep.driver.left_behind import Left
 
 VIDEO_MS = "video.milliseconds"
 """Beside the counts of a shard: how many milliseconds of video its input samples hold."""

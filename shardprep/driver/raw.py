@@ -17,7 +17,7 @@ from shardprep.driver.assignment import (
     write_assignment,
 )
 from shardprep.driver.lease import LEASES
-from shardprep.driver.noted import note_steps
+from shardprep.driver.noted_steps import note_steps
 from shardprep.driver.run_log import LOGS
 from shardprep.driver.splitting import split_notes
 from shardprep.driver.state import StepState

@@ -15,7 +15,7 @@ from shardprep.driver.failure_budget import FailureBudget
 from shardprep.driver.failures import first_failure
 from shardprep.driver.identity import digests_in, random_models
 from shardprep.driver.lease import RunLease
-from shardprep.driver.left import Left, what_is_left
+from shardprep.driver.left_behind import Left, what_is_left
 from shardprep.driver.model import VIDEO_MS, Reporter, RunOptions, RunSummary, Silent, StepKind, StepSummary
 from shardprep.driver.packing import PackStep
 from shardprep.driver.raw import RawState, raw_state, with_former, write_raw_info

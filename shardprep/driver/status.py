@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from shardprep.driver.left import what_is_left
+from shardprep.driver.left_behind import what_is_left
 from shardprep.driver.model import RunPlan, StepKind, StepPlan
-from shardprep.driver.noted import lacking
+from shardprep.driver.noted_steps import lacking
 from shardprep.driver.output import output_sets
 from shardprep.errors import ShardError
 from shardprep.packed.packing import standing_packing, why_stale

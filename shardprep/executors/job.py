@@ -15,7 +15,7 @@ from shardprep.core.address_space import address_space_limit, limit_words
 from shardprep.core.outcome import Failed
 from shardprep.errors import RunFailed, ShardprepError
 from shardprep.executors.fetch import Fetched
-from shardprep.runtime.held import forget_base, held_bytes, read_base
+from shardprep.runtime.held_memory import forget_base, held_bytes, read_base
 from shardprep.runtime.inputs import RemoteFile
 from shardprep.runtime.journal import COMMITTING, Call, Noted, read_journal
 from shardprep.runtime.worker import OPENING

@@ -19,7 +19,7 @@ from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
 from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError, Unavailable
 from shardprep.runtime.call import RAISED, DeviceLost, said_by
-from shardprep.runtime.held import forget_base, held_at_rest, note_base
+from shardprep.runtime.held_memory import forget_base, held_at_rest, note_base
 from shardprep.runtime.journal import Call, Journal
 from shardprep.runtime.same_weights import WeightsChanged, check_weights
 from shardprep.runtime.shard import make_shard

@@ -11,7 +11,7 @@ import pytest
 from shardprep.core.stage import Process, Stage, Worker
 from shardprep.errors import MissingExtra, StoreError, Unavailable
 from shardprep.runtime.call import DeviceLost
-from shardprep.runtime.held import note_base, read_base
+from shardprep.runtime.held_memory import note_base, read_base
 from shardprep.runtime.journal import Call, Journal, read_journal
 from shardprep.runtime.worker import OpenStages, StageNotOpened, WorkerProblem, attempt
 

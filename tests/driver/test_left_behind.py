@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from shardprep.cli.commands import app
 from shardprep.driver.clean import clean
-from shardprep.driver.left import Left, what_is_left
+from shardprep.driver.left_behind import Left, what_is_left
 from shardprep.driver.model import RunOptions
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run

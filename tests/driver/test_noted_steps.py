@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from shardprep.cli.commands import app
 from shardprep.driver.model import RunOptions, RunPlan, Silent
-from shardprep.driver.noted import what_is_lacking
+from shardprep.driver.noted_steps import what_is_lacking
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.status import status
