@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from shardprep.packed.manifest import Manifest
@@ -63,22 +64,19 @@ def _config(name: str, paths: Sequence[str]) -> str:
 
 def _numbers(manifest: Manifest) -> str:
     """Return the kinds with how many samples each has."""
-    found = {kind: sum(tar.num_samples for tar in manifest.shards if tar.bucket in buckets) for kind, buckets in manifest.kinds().items()}
-    return ", ".join(f"`{kind}` ({number})" for kind, number in found.items())
+    samples: Counter[str] = Counter()
+    for tar in manifest.shards:
+        samples[tar.bucket] += tar.num_samples
+    return ", ".join(f"`{kind}` ({sum(samples[bucket] for bucket in buckets)})" for kind, buckets in manifest.kinds().items())
 
 
 def _patterns(buckets: Iterable[str]) -> list[str]:
     """Return globs that match just these buckets: ten that differ in their last digit are one, as each glob lists the folder."""
-    heads = dict.fromkeys(buckets, 0)
-    """What stands before so many wildcards for a digit."""
-    num_wild = 0
-    while any(wild == num_wild for wild in heads.values()):
-        tens: dict[str, list[str]] = {}
-        for head, wild in heads.items():
-            if wild == num_wild and head[-1:].isdigit():
-                tens.setdefault(head[:-1], []).append(head)
-        for head, ten in tens.items():
-            if len(ten) == 10:
-                heads = {name: wild for name, wild in heads.items() if name not in ten} | {head: num_wild + 1}
-        num_wild += 1
-    return sorted(f"{head}{_DIGIT * wild}" for head, wild in heads.items())
+    found: list[str] = []
+    heads, wild = set(buckets), ""
+    while heads:
+        tens = Counter(head[:-1] for head in heads if head[-1:].isdigit())
+        whole = {head for head, number in tens.items() if number == 10}
+        found += (head + wild for head in heads if not (head[-1:].isdigit() and head[:-1] in whole))
+        heads, wild = whole, wild + _DIGIT
+    return sorted(found)
