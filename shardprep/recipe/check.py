@@ -220,8 +220,8 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
         accepted = " or ".join(stage.accepts)
         yield path, f"step {step}: {stage_name(stage)} accepts {accepted}, {there.absence(Role(stage.accepts[0]), 'which no sample has')}"
         return
-    role = stage.frames.role if stage.frames else "video"
-    if not there.may_have(Role(role)):
+    role = stage.frames.role if stage.frames else None
+    if role is not None and not there.may_have(Role(role)):
         yield path, f"step {step}: {stage_name(stage)} wants frames of {role}, {there.absence(Role(role), 'which is not there')}"
 
 

@@ -212,6 +212,29 @@ def test_what_was_made_of_whole_videos_is_not_read_of_their_clips(reader: Step, 
     check_recipe(recipe(clips, one("labels", reads=["video", "text"]), one("whole", writes=["latent", "cls", "scores.a"]), reader))
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitSentences(Stage):
+    keeps_labels = False
+    accepts = ()
+    reads = ("text",)
+    replaces = ("text",)
+    splits = True
+
+    @property
+    def writes(self) -> Mapping[str, ColumnType]:
+        return {"text": "member"}
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        raise NotImplementedError
+
+
+def test_a_stage_that_wants_no_frames_works_on_children_that_have_no_video() -> None:
+    sentences = Pass(name="sentences", stages=(SplitSentences(),))
+    check_recipe(recipe(sentences, Pass(name="late", stages=(DropWhere(expression="source.bytes = 0"),))))
+    with pytest.raises(RecipeError, match="step late: score_any accepts video or image, which the samples that split_sentences makes"):
+        check_recipe(recipe(sentences, Pass(name="late", stages=(ScoreAny(role="video"),))))
+
+
 READERS: list[Callable[[str], Step]] = [
     lambda role: Gather(name="late", does=Pack(roles=(role,))),
     lambda role: one("late", reads=[role]),
