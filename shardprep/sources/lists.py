@@ -55,7 +55,9 @@ def list_rows(spec: SourceSpec, clashes: Callable[[NameClash], None]) -> list[So
             first.setdefault(shown, number)
             entry = file_entry(url, path, files[url], {})
             if too_much:
-                entry = replace(entry, problem=f"bad-row: row {number} of {name}: {too_much}; say in source.columns which ones to carry")
+                bad = f"bad-row: row {number} of {name}: {too_much}; say in source.columns which ones to carry"
+                # A clip fails alone: the other rows of its file stay good.
+                entry = replace(entry, key=entry.key if spec.start_column is None else source_key(count), problem=bad)
         entries.append(replace(entry, columns=caption_and_meta(_text(spec, row), meta)))
     if spec.start_column is None or spec.end_column is None:
         return entries

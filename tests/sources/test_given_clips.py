@@ -64,6 +64,21 @@ def test_one_entry_per_file_with_its_clips_in_order(folder: Path) -> None:
     assert entries[3].record["caption"] == {"text": "the whole of c"}
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_row_that_is_too_much_fails_alone_whatever_its_place(folder: Path, bad: int) -> None:
+    rows: list[dict[str, Any]] = [{"path": "a.mp4", "start": second, "end": second + 1, "score": second} for second in range(2)]
+    rows[bad]["deep"] = json.loads("[" * 40 + "]" * 40)
+    (folder / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    clips = SourceSpec(list=str(folder / "list.jsonl"), start_column="start", end_column="end")
+    good, failed = sorted(list_source(clips), key=lambda entry: entry.problem or "")
+    assert good.problem is None
+    assert good.record["spans"]["starts"] == [1 - bad]
+    assert good.record["meta"] == {"score": 1 - bad}
+    assert str(failed.problem).startswith(f"bad-row: row {bad + 1} of list.jsonl: it nests more than 32 levels")
+    assert (failed.path, good.path) == ("a.mp4", "a.mp4")
+    assert failed.key != good.key
+
+
 @pytest.mark.parametrize(
     ("start", "end", "span"),
     [
