@@ -62,9 +62,14 @@ class SourceEntry:
         return {"source": {"path": self.path, "name": self.name or split_url(self.path)[1], "bytes": self.size}, **self.columns}
 
     @property
+    def files(self) -> tuple[SourceMember, ...]:
+        """All that is asked for of its store when it is opened and read."""
+        return (*self.members, *self.captions, *self.documents)
+
+    @property
     def is_on_web(self) -> bool:
         """Whether a web server has a file of it."""
-        return any(scheme_of(member.url) in WEB for member in (*self.members, *self.captions))
+        return any(scheme_of(file.url) in WEB for file in self.files)
 
     @property
     def failure(self) -> Failed | None:

@@ -37,7 +37,7 @@ def find_witnesses(entries: Iterable[SourceEntry]) -> Witnesses:
 
 def witnesses_for(entries: Iterable[SourceEntry], found: Witnesses) -> Witnesses:
     """Return the witnesses of the stores that these entries lie in."""
-    stores = {store_of(member.url) for entry in entries for member in (*entry.members, *entry.captions)}
+    stores = {store_of(file.url) for entry in entries for file in entry.files}
     of_store = {store: members for store, members in found.of_store.items() if store in stores}
     return Witnesses(of_store=of_store, is_only_store=found.is_only_store)
 
@@ -47,7 +47,7 @@ def check_store(entry: SourceEntry, refusal: Forbidden, witnesses: Witnesses, st
 
     An address that anybody may read has no credentials that could be mended: of several web servers one may refuse all.
     """
-    own = {member.url for member in (*entry.members, *entry.captions)}
+    own = {file.url for file in entry.files}
     # What was fetched beforehand is read from its copy, which no store refuses.
     own = {url for url in own if is_url(url)} or own
     if is_public(own, storage_options) and not witnesses.is_only_store:
