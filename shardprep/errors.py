@@ -6,11 +6,16 @@ REPAIR = "Run the recipe again with --repair"
 """The remedy for a damaged shard, in one place because many messages end with it."""
 
 
+def _sayable(text: str) -> str:
+    """Return a text that ledgers and terminals hold: the name of a file may be no UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 class ShardprepError(Exception):
     """Something the user can mend. The message names the thing, what came, what was expected and the next step, and no secret."""
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(redact(argument) if isinstance(argument, str) else argument for argument in args))
+        super().__init__(*(_sayable(redact(argument)) if isinstance(argument, str) else argument for argument in args))
 
 
 class RecipeError(ShardprepError, ValueError):

@@ -124,7 +124,8 @@ def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = N
     for document in entry.documents:
         _check_version(document, storage_options)
     for caption in entry.captions:
-        text = read_caption(_blob(caption, storage_options), caption.suffix, f"{entry.path}: its caption file {caption.url}")
+        what = f"{entry.path}: its caption file {printable(public(caption.url))}"
+        text = read_caption(_blob(caption, storage_options), caption.suffix, what)
         if text is not None:
             record = merge_records(record, {"caption": {"text": text}})
             break

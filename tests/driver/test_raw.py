@@ -21,8 +21,11 @@ from shardprep.shards.set import read_info
 from shardprep.shards.store import Store
 from shardprep.sources.keys import source_key
 from shardprep.sources.spec import SourceSpec
+from shardprep.stages.drop_where import DropWhere
 from tests.driver.made import Made
 from tests.driver.outputs import files, make_sources, strays
+from tests.fates import fates as found_fates
+from tests.fates import make_files, run_over
 
 
 def shards(recipe: Recipe) -> dict[str, list[str]]:
@@ -155,3 +158,14 @@ def test_two_paths_of_one_key_cost_their_own_samples(tmp_path: Path, monkeypatch
     assert (raw.samples_in, raw.samples_out, raw.failed) == (3, 1, {"key-collision": 2})
     details = {row["detail"] for row in fates(str(tmp_path / "out" / RAW), "failed").to_pylist()}
     assert details == {f"b/v001.mp4 and e/v001.mp4 have the same key {source_key('b/v001.mp4')}; rename one of the files"}
+
+
+def test_a_damaged_caption_beside_a_name_that_is_no_utf8_fails_its_sample_alone(tmp_path: Path) -> None:
+    sources = make_files(tmp_path / "in", 1)
+    stem = os.fsdecode(os.fsencode(sources) + b"/\xff")
+    Path(f"{stem}.mp4").write_bytes(b"a video")
+    Path(f"{stem}.txt").write_bytes(b"a caption \xff")
+    run_over(sources, tmp_path / "out", DropWhere(expression="source.bytes = 0"))
+    good, failed = sorted(found_fates(tmp_path / "out", RAW).values(), key=lambda fate: fate.reason or "")
+    assert (good.fate, failed.fate, failed.reason) == ("kept", "failed", "unreadable")
+    assert r"in/\xff.txt is no UTF-8" in str(failed.detail)
