@@ -7,20 +7,18 @@ from typing import Any
 
 from shardprep.errors import RecipeError
 from shardprep.recipe.document import Document, RecipePath, hint
+from shardprep.sources.places import suffix_of
 from shardprep.sources.spec import LIST_SUFFIXES
 from shardprep.stages.catalogue import find_stage, only_required
 
 _KINDS = ("videos", "list", "shards")
-_OF_ANY_KIND = ("samples_per_shard", "shard_mib", "captions", "storage_options")
+_OF_ANY_KIND = ("samples_per_shard", "shard_mib", "storage_options")
 
 
 def replace_source(document: Document, location: str) -> None:
     """Make `location` the source: a list by its suffix, tars, else videos; how sources are put into shards stays."""
-    kind = "videos"
-    if location.lower().endswith(tuple(f".{suffix}" for suffix in LIST_SUFFIXES)):
-        kind = "list"
-    elif location.lower().endswith(".tar"):
-        kind = "shards"
+    suffix = suffix_of(location)
+    kind = "list" if suffix in LIST_SUFFIXES else "shards" if suffix == "tar" else "videos"
     before = document.data.get("source") if isinstance(document.data, dict) else None
     before = before if isinstance(before, Mapping) else {}
     # Columns of a list say nothing of another kind of source.

@@ -84,10 +84,19 @@ def test_a_change_that_leads_nowhere_is_an_error(file: Path, change: str, messag
         ("a/**/*.mp4", SourceSpec(videos="a/**/*.mp4", samples_per_shard=3)),
         ("s3://b/L.JSONL", SourceSpec(list="s3://b/L.JSONL", path_column="p", samples_per_shard=3)),
         ("x-{000..003}.tar", SourceSpec(shards="x-{000..003}.tar", samples_per_shard=3)),
+        ("https://h/l.csv?Signature=x", SourceSpec(list="https://h/l.csv?Signature=x", path_column="p", samples_per_shard=3)),
+        ("https://h/a.tar?Signature=x", SourceSpec(shards="https://h/a.tar?Signature=x", samples_per_shard=3)),
     ],
 )
 def test_input_takes_the_place_of_the_source(file: Path, location: str, source: SourceSpec) -> None:
     assert load_recipe(file, source=location).source == source
+
+
+def test_what_is_about_files_beside_videos_is_kept_for_videos_alone(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("source: {videos: v, captions: none}\nsteps: [s: [embed_t5]]\n", encoding="utf-8")
+    assert load_recipe(tmp_path / "r.yaml", source="clips").source == SourceSpec(videos="clips", captions="none")
+    assert load_recipe(tmp_path / "r.yaml", source="l.csv").source == SourceSpec(list="l.csv")
+    assert load_recipe(tmp_path / "r.yaml", source="x.tar").source == SourceSpec(shards="x.tar")
 
 
 def test_output_takes_the_place_of_the_output(file: Path) -> None:
