@@ -15,6 +15,7 @@ from typing import Any
 from braceexpand import braceexpand
 from fsspec.utils import glob_translate
 
+from shardprep.core.quantity import counted
 from shardprep.core.version import FileVersion
 from shardprep.errors import Forbidden, RecipeError, ShardprepError, StoreError, Unavailable, UnknownStore
 from shardprep.shards.local import ABSENT
@@ -106,7 +107,7 @@ def count_suffixes(urls: Iterable[str]) -> str:
     ordered = sorted(urls)
     number = Counter(map(_ending, ordered))
     counts = [f"{count} {suffix or 'without a suffix'}" for suffix, count in sorted(number.items(), key=lambda one: (-one[1], one[0]))]
-    rest = f" and {len(counts) - _SHOWN} other kinds" if len(counts) > _SHOWN else ""
+    rest = f" and {counted(len(counts) - _SHOWN, 'other kind')}" if len(counts) > _SHOWN else ""
     return f"{', '.join(counts[:_SHOWN])}{rest}, such as {printable(public(ordered[0]))}"
 
 

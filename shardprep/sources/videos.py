@@ -77,7 +77,7 @@ def _nothing(found: Found) -> str:
         there = f"there {are(num_images)} {counted(num_images, 'image')} and no videos"
         return f"{there}; write `images: true` below source to make samples of images; {known}"
     if found.around and not meant:
-        return f"nothing matches; there are {count_suffixes(found.around)}; {known}"
+        return f"nothing matches; there {are(len(found.around))} {count_suffixes(found.around)}; {known}"
     if tar := next((url for url in meant if suffix_of(url) == "tar"), None):
         tars = repr(printable(public(tar if tar in found.named else f"{split_url(tar)[0]}/*.tar")))
         return f"it holds tars and no videos; write source: {{shards: {tars}}}, or give --input {tars}"

@@ -359,7 +359,7 @@ def test_files_that_are_named_and_not_there_or_no_videos_are_an_error(tmp_path: 
         ),
         ("gone.csv", r"there is no such folder; a list is written as source: {list: '.*/gone\.csv'}; check the path, or give --input"),
         ("tars/a.tar", r"write source: {shards: '.*/tars/a\.tar'}, or give --input '.*/tars/a\.tar'"),
-        ("tars/*.mov", r"nothing matches; there are 1 \.tar, such as .*/tars/a\.tar; known suffixes"),
+        ("tars/*.mov", r"nothing matches; there is 1 \.tar, such as .*/tars/a\.tar; known suffixes"),
         ("above", r"it holds tars and no videos; write source: {shards: '.*/above/deeper/\*\.tar'}"),
         ("texts", r"the only file there is no video or image: 1 \.txt, such as .*/a\.txt; known suffixes are"),
     ],
