@@ -41,7 +41,7 @@ _VERSION_FIELDS = (
     "last_modified",
     "created",
 )
-GONE = (404, 410)
+_GONE = (404, 410)
 """How a web server says that it has no such file."""
 # S3 answers 409 while another conditional upload of the same name is in flight: neither has won yet.
 _CONFLICT_PAUSES_SECONDS = (0.1, 0.4, 1.6, 6.4)
@@ -77,7 +77,7 @@ class RemoteFolder:
                 raise
             return
         for name, entry in sorted(self._files(entries), key=lambda item: item[0]):
-            yield StoredFile.of(name, version_of(entry))
+            yield StoredFile.of(name, _version_of(entry))
 
     def read(self, name: str) -> bytes:
         # By a range: for a whole object s3fs first asks how large it is.
@@ -100,7 +100,7 @@ class RemoteFolder:
 
     def version(self, name: str) -> FileVersion | None:
         """Return the version of a file, or None where there is none of this name: one request."""
-        return _version_now(self._fs, self.path(name))
+        return version_now(self._fs, self.path(name))
 
     def blob(self, name: str, offset: int, size: int, version: FileVersion | None = None) -> RangeBlob:
         return RangeBlob(self._fs, self.path(name), offset, size, version)
@@ -187,7 +187,7 @@ class RangeBlob:
         """Raise SourceChanged where the file is not of the version that is wanted."""
         if self.version is not None:
             with refusals(f"reading {self.path}"):
-                now = _version_now(self.fs, self.path)
+                now = version_now(self.fs, self.path)
             self.version.check(now, self.path)
 
     def read_range(self, start: int, count: int) -> bytes:
@@ -215,7 +215,7 @@ class RangeBlob:
         return data
 
     def _size_now(self) -> int:
-        now = _version_now(self.fs, self.path)
+        now = version_now(self.fs, self.path)
         return now.size if now else 0
 
     def open(self) -> BinaryIO:
@@ -284,8 +284,11 @@ class _RangeReader(io.RawIOBase):
             super().close()
 
 
-def _version_now(fs: Any, path: str) -> FileVersion | None:
-    """Return the version of a file as the store knows it now, or None where it has none of this name."""
+def version_now(fs: Any, path: str) -> FileVersion | None:
+    """Return the version of a file as the store knows it now, or None where it has none of this name.
+
+    None too where a web server does not say the size: then there are no ranges to ask for.
+    """
     fs.invalidate_cache()
     try:
         info = fs.info(path)
@@ -293,11 +296,11 @@ def _version_now(fs: Any, path: str) -> FileVersion | None:
         if s3_code(error) == "NoSuchBucket":
             raise
         cause = error.__cause__
-        if "http" in fs.protocol and isinstance(cause, Exception) and getattr(cause, "status", None) not in GONE:
+        if "http" in fs.protocol and isinstance(cause, Exception) and getattr(cause, "status", None) not in _GONE:
             # fsspec says so of a web server whatever went wrong
             raise cause from None
         return None
-    return version_of(info) if info["type"] == "file" else None
+    return _version_of(info) if info["type"] == "file" and info.get("size") is not None else None
 
 
 def _strictness(fs: Any) -> dict[str, str]:
@@ -325,7 +328,7 @@ def _put_new(put: Callable[[], object]) -> bool:
     raise AssertionError("the last round raises or returns")
 
 
-def version_of(entry: Mapping[str, Any]) -> FileVersion:
+def _version_of(entry: Mapping[str, Any]) -> FileVersion:
     """Return the version of a file from what fsspec says of it."""
     size = int(entry.get("size") or 0)
     value: Any = next((entry[name] for name in _VERSION_FIELDS if entry.get(name)), size)

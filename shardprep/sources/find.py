@@ -20,7 +20,7 @@ from shardprep.core.version import FileVersion
 from shardprep.errors import Forbidden, RecipeError, ShardprepError, StoreError, Unavailable, UnknownStore
 from shardprep.shards.local import ABSENT
 from shardprep.shards.refusal import refusals
-from shardprep.shards.remote import GONE, version_of
+from shardprep.shards.remote import version_now
 from shardprep.shards.store import Store, StoredFile, open_filesystem
 from shardprep.sources.keys import printable
 from shardprep.sources.places import (
@@ -256,7 +256,8 @@ def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) ->
     def one(url: str) -> StoredFile | ShardprepError:
         try:
             with refusals(f"asking for {url}"):
-                return _stat_on_server(url, storage_options)
+                seen = version_now(*open_filesystem(url, storage_options))
+                return StoredFile(url, 0, ABSENT) if seen is None else StoredFile.of(url, seen)
         except TypeError as error:
             # aiohttp's word for an argument that it does not know
             raise StoreError(f"asking for {url}: storage_options hold what web addresses do not know ({error}). Take it out") from error
@@ -275,20 +276,6 @@ def _stat_web(urls: Sequence[str], storage_options: Mapping[str, Any] | None) ->
         if asked[store_of(url)] == refused[store_of(url)] > 1 and not is_public([url], storage_options):
             raise StoreError(everything_refused(store_of(url), error)) from error
     return {url: answer if isinstance(answer, StoredFile) else StoredFile(url, 0, UNREACHABLE) for url, answer in found.items()}
-
-
-def _stat_on_server(url: str, storage_options: Mapping[str, Any] | None) -> StoredFile:
-    try:
-        info = open_filesystem(url, storage_options)[0].info(url)
-    except FileNotFoundError as error:
-        # fsspec says so whatever went wrong
-        cause = error.__cause__
-        if isinstance(cause, Exception) and getattr(cause, "status", None) not in GONE:
-            raise cause from None
-        return StoredFile(url, 0, ABSENT)
-    # without a size there are no ranges to ask for
-    size = info.get("size")
-    return StoredFile.of(url, version_of(info)) if size is not None else StoredFile(url, 0, ABSENT)
 
 
 def _top_folders(folders: Collection[str]) -> list[str]:
