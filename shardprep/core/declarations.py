@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args
 
 from shardprep.core.frames import At, CropResize, FramesWanted, LongSide, Native, ShortSide
-from shardprep.core.ranges import range_of
+from shardprep.core.ranges import out_of_range
 from shardprep.core.reads import Column, Role, is_column
 from shardprep.core.stage import Resources, Stage, Weights, stage_name
 from shardprep.errors import RecipeError, ShardprepError
@@ -126,13 +126,9 @@ def _is_wish(value: object) -> bool:
 
 def _wrong_frames(wanted: FramesWanted | None) -> str | None:
     """Return which number of a wish for frames cannot be, or None."""
-    parts = () if wanted is None else (("at", wanted.at), ("size", wanted.size))
-    for part, said in parts:
-        types = get_type_hints(type(said), include_extras=True)
-        for one in fields(said):
-            value, allowed = getattr(said, one.name), range_of(one.name, types[one.name])
-            if value is not None and not allowed.holds(value):
-                return f"frames.{part}.{one.name} is {value}; expected {allowed}"
+    for part, said in () if wanted is None else (("at", wanted.at), ("size", wanted.size)):
+        if wrong := out_of_range(said):
+            return f"frames.{part}.{wrong}"
     return None
 
 

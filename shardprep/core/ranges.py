@@ -23,7 +23,10 @@ class Range:
     """Like `least`, but not this value itself."""
 
     def holds(self, value: Any) -> bool:
-        """Whether a value, or each item of a list that is not empty, lies in the range; what is no number does. `ANY` holds everything."""
+        """Whether a number lies in the range, or every number of a list that is not empty. `ANY` holds everything.
+
+        A value that is no number is in every range.
+        """
         if isinstance(value, (list, tuple)):
             return self == ANY or (bool(value) and all(self.holds(one) for one in value))
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -64,14 +67,20 @@ def range_of(name: str, kind: Any) -> Range:
 
 def check_ranges(settings: Any, what: str) -> None:
     """Raise RecipeError where a setting of a dataclass is out of its range, or a pair out of order: for its `__post_init__`."""
-    kind: Any = type(settings)
-    values = {one.name: getattr(settings, one.name) for one in fields(settings)}
-    for name, value in values.items():
-        allowed = range_of(name, _types(kind)[name])
-        if value is not None and not allowed.holds(value):
-            raise RecipeError(f"{what}: {name} is {value}; expected {allowed}")
-    if wrong := pairs_in_order(values):
+    if wrong := out_of_range(settings):
         raise RecipeError(f"{what}: {wrong}")
+    if wrong := pairs_in_order({one.name: getattr(settings, one.name) for one in fields(settings)}):
+        raise RecipeError(f"{what}: {wrong}")
+
+
+def out_of_range(settings: Any) -> str | None:
+    """Return what is wrong where a setting of a dataclass is out of its range, or None; null is in every range."""
+    kind: Any = type(settings)
+    for one in fields(kind):
+        value, allowed = getattr(settings, one.name), range_of(one.name, _types(kind)[one.name])
+        if value is not None and not allowed.holds(value):
+            return f"{one.name} is {value}; expected {allowed}"
+    return None
 
 
 def check_used(settings: Any, what: str, choice: str, only: Mapping[str, Sequence[str]]) -> None:
