@@ -177,7 +177,7 @@ class _Draft:
         return TarSample(self.key, tuple(TarPlace(m.suffix.lower(), m.offset, m.size) for m in members), self.document, self.problem)
 
 
-def read_tar(store: Store, base: str, seen: FileVersion, name: str, pass_over: Callable[[str], object] = str) -> Iterator[TarSample]:
+def read_tar(store: Store, base: str, seen: FileVersion, name: str, pass_over: Callable[[str], object]) -> Iterator[TarSample]:
     """Yield the samples of a tar, `base` in `store`; one with a problem where a member is refused, and one for the damage that ends it.
 
     `pass_over` is told the names of files that are no sample's. SourceChanged where it is no longer of the version that was `seen`.

@@ -15,7 +15,7 @@ from shardprep.shards.store import StoredFile
 from shardprep.sources.captions import caption_of
 from shardprep.sources.columns import as_text, caption_and_meta, look_up, typed_columns
 from shardprep.sources.entry import SourceEntry, SourceMember
-from shardprep.sources.find import UNREACHABLE, count_suffixes, find, stat_files
+from shardprep.sources.find import UNREACHABLE, Files, count_suffixes, find, stat_files
 from shardprep.sources.keys import printable, source_key
 from shardprep.sources.places import public, relative, split_url, suffix_of
 from shardprep.sources.safe_names import NameClash
@@ -41,6 +41,20 @@ def list_tars(
     spec: SourceSpec, exclude: Sequence[str], indexes: TarIndexes | None, say: Callable[[str], None], clashes: Callable[[NameClash], None]
 ) -> list[SourceEntry]:
     """Return an entry per sample; one with a problem where a member of it is refused, and one for the damage that ends a tar."""
+    root, files = _find_tars(spec, exclude, say)
+    indexes = indexes or TarIndexes()
+    tars = {url: relative(public(url), root) for url in files}
+    with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
+        held = threads.map(lambda url: _contents(url, files[url], printable(tars[url]), indexes, spec.storage_options), tars)
+        by_tar = dict(zip(tars, held, strict=True))
+    _tell_of_contents(spec, {url: own for url, (_, own) in by_tar.items()}, tars, say)
+    samples = [_Found(tars[url], url, file, one) for url, (file, own) in by_tar.items() for one in own.samples]
+    metas = typed_columns([_metadata(spec, one.sample) for one in samples], clashes)
+    return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
+
+
+def _find_tars(spec: SourceSpec, exclude: Sequence[str], say: Callable[[str], None]) -> tuple[str, Files]:
+    """Return the folder above all tars, and the tars; WrongSource where one is missing, or a file was named that is no tar."""
     found = find(spec.locations, {"tar"}, exclude, spec.storage_options)
     if not found.files:
         there = f"none of the files there is a .tar: {count_suffixes(found.passed_over)}" if found.passed_over else "there is no .tar file"
@@ -55,24 +69,21 @@ def list_tars(
         counts = count_suffixes(found.passed_over)
         number = len(found.passed_over)
         say(f"source: {counted(number, 'file')} {was(number)} left alone, as only .tar is read; unpack what is compressed: {counts}")
-    indexes = indexes or TarIndexes()
-    tars = {url: relative(public(url), found.root) for url in found.files}
-    with ThreadPoolExecutor(_TARS_AT_ONCE) as threads:
-        held = threads.map(lambda url: _contents(url, found.files[url], printable(tars[url]), indexes, spec.storage_options), tars)
-        by_tar = dict(zip(tars, held, strict=True))
-    if empty := [url for url, (_, own) in by_tar.items() if not own.samples]:
-        hold = f"{len(empty)} of {counted(len(by_tar), 'tar')} {'holds' if len(empty) == 1 else 'hold'}"
+    return found.root, found.files
+
+
+def _tell_of_contents(spec: SourceSpec, contents: Mapping[str, TarContents], tars: Mapping[str, str], say: Callable[[str], None]) -> None:
+    """Say which tars hold no sample, and what else in them is left alone; WrongSource where none holds one."""
+    if empty := [url for url, own in contents.items() if not own.samples]:
+        hold = f"{len(empty)} of {counted(len(contents), 'tar')} {'holds' if len(empty) == 1 else 'hold'}"
         words = f"{hold} no sample, such as {printable(public(empty[0]))}; members are called KEY.SUFFIX"
-        if len(empty) == len(by_tar):
+        if len(empty) == len(contents):
             raise WrongSource(f"source.shards {', '.join(spec.locations)!r}: {words}")
         say(f"source: {words}")
-    samples = [_Found(tars[url], url, file, one) for url, (file, own) in by_tar.items() for one in own.samples]
-    if left := [(url, own) for url, (_, own) in by_tar.items() if own.num_left and own.samples]:
+    if left := [(url, own) for url, own in contents.items() if own.num_left and own.samples]:
         number, shown = sum(own.num_left for _, own in left), printable(f"{tars[left[0][0]]}!{left[0][1].first_left}")
         rule = "members are called KEY.SUFFIX, without a dot in front"
         say(f"source: {counted(number, 'file')} in tars {was(number)} left alone, such as {shown}: {rule}")
-    metas = typed_columns([_metadata(spec, one.sample) for one in samples], clashes)
-    return [_entry(spec, one, meta) for one, meta in zip(samples, metas, strict=True)]
 
 
 def _contents(
