@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shardprep.core.sample import Record
 from shardprep.core.stage import ColumnType
+from shardprep.sources.columns import CompactRecord
 from shardprep.sources.entry import SourceEntry
 from shardprep.sources.keys import source_key
 
@@ -75,16 +75,13 @@ def _merged(rows: Sequence[tuple[Span | None, SourceEntry]]) -> SourceEntry:
     metas: list[Mapping[str, Any]] = [columns.get("meta", {}) for _, columns in timed]
     common = {name: value for name, value in metas[0].items() if all(name in meta and meta[name] == value for meta in metas)}
     own = [{name: value for name, value in meta.items() if name not in common} for meta in metas]
-    columns: Record = {
-        **({"meta": common} if common else {}),
-        GROUP: {
-            "starts": [span.start for span, _ in timed],
-            "ends": [span.end for span, _ in timed],
-            "texts": [columns.get("caption", {}).get("text", "") for _, columns in timed],
-            "rows": [json.dumps(meta, ensure_ascii=False, sort_keys=True) for meta in own],
-        },
+    clips = {
+        "starts": [span.start for span, _ in timed],
+        "ends": [span.end for span, _ in timed],
+        "texts": [columns.get("caption", {}).get("text", "") for _, columns in timed],
+        "rows": [json.dumps(meta, ensure_ascii=False, sort_keys=True) for meta in own],
     }
-    return replace(entry, columns=columns)
+    return replace(entry, columns=CompactRecord({**({"meta": common} if common else {}), GROUP: clips}))
 
 
 def _seconds(value: Any) -> float | None:
