@@ -38,7 +38,7 @@ def num_outputs(counts: Counts) -> int:
 
 
 def lost_by_reason(counts: Counts, fate: Literal["dropped", "failed"]) -> dict[str, int]:
-    """Return what `num_lost` does by reason."""
+    """Return how many samples were dropped or failed, by reason: inputs, and children of inputs."""
     found: dict[str, int] = {}
     for name, count in sorted(counts.items()):
         role, _, reason = name.partition(":")

@@ -18,7 +18,8 @@ MAX_COLUMNS = 4096
 """What a record, and all records of a source together, may hold: a ledger has a Parquet column for each."""
 
 _INT64 = 1 << 63
-_NO_COLUMNS: Record = {}
+NO_COLUMNS: Record = {}
+"""Of a sample of which its source says nothing: one for all, as a run holds one for every source."""
 
 
 def look_up(row: Mapping[str, Any], column: str) -> Any:
@@ -69,7 +70,7 @@ class CompactRecord(Mapping[str, Any]):
 def caption_and_meta(text: str | None, meta: Mapping[str, Any]) -> Record:
     """Return a caption and metadata as the columns `caption.text` and `meta`; without what is not there."""
     record = {**({"caption": {"text": text}} if text is not None else {}), **({"meta": dict(meta)} if meta else {})}
-    return CompactRecord(record) if record else _NO_COLUMNS
+    return CompactRecord(record) if record else NO_COLUMNS
 
 
 def shape_problem(document: Mapping[str, Any]) -> str | None:

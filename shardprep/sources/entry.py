@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from shardprep.core.animation import is_animated_webp
@@ -13,10 +13,9 @@ from shardprep.core.version import FileVersion
 from shardprep.errors import SourceError
 from shardprep.shards.store import Store
 from shardprep.sources.captions import read_caption
+from shardprep.sources.columns import NO_COLUMNS
 from shardprep.sources.keys import printable
 from shardprep.sources.places import WEB, public, scheme_of, split_url
-
-_NO_COLUMNS: Record = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class SourceEntry:
     """JSON files beside it that were read when it was listed; they must still be the same when it is opened."""
     name: str | None = None
     """What the sample is called, where that is not the last part of its path."""
-    columns: Record = field(default_factory=lambda: _NO_COLUMNS)
+    columns: Record = field(default_factory=lambda: NO_COLUMNS)
     """What a list or a tar says of it: `caption` and `meta`."""
     group: str | None = None
     """Entries of one group go into one shard."""
@@ -81,34 +80,18 @@ class SourceEntry:
 
     def identity(self) -> dict[str, Any]:
         """Return what its outcome depends on: everything but where its files lie, which the words of a problem say too."""
-        data = self.to_json()
-        data["problem"] = self.problem and self.problem.partition(": ")[0]
-        del data["documents"]  # `version` has theirs
-        for name in ("members", "captions"):
-            data[name] = [{**member, "url": None, "version": None} for member in data[name]]
-        return data
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the entry as plain JSON data."""
         return {
             "key": self.key,
             "path": self.path,
             "size": self.size,
             "version": self.version,
-            "members": [_member_to_json(member) for member in self.members],
-            "captions": [_member_to_json(member) for member in self.captions],
-            "documents": [_member_to_json(member) for member in self.documents],
+            "members": [_identity(member) for member in self.members],
+            "captions": [_identity(caption) for caption in self.captions],
             "name": self.name,
             "columns": dict(self.columns),
             "group": self.group,
-            "problem": self.problem,
+            "problem": self.problem and self.problem.partition(": ")[0],
         }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> SourceEntry:
-        """Return the entry that `to_json` wrote."""
-        members = {name: tuple(_member_from_json(member) for member in data[name]) for name in ("members", "captions", "documents")}
-        return cls(**{**data, **members})
 
 
 def open_entry(entry: SourceEntry, storage_options: Mapping[str, Any] | None = None) -> Sample:
@@ -152,20 +135,6 @@ def _check_version(member: SourceMember, storage_options: Mapping[str, Any] | No
         member.version.check(Store(folder, storage_options).version(name), printable(public(member.url)))
 
 
-def _member_to_json(member: SourceMember) -> dict[str, Any]:
-    try:
-        member.url.encode()
-        url: Any = member.url
-    except UnicodeEncodeError:
-        # a file name that is no UTF-8: JSON text cannot hold it, and it must open again
-        url = {"hex": member.url.encode("utf-8", "surrogateescape").hex()}
-    version = member.version and asdict(member.version)
-    return {"suffix": member.suffix, "url": url, "offset": member.offset, "size": member.size, "version": version}
-
-
-def _member_from_json(data: Mapping[str, Any]) -> SourceMember:
-    url = data["url"]
-    if isinstance(url, Mapping):
-        url = bytes.fromhex(url["hex"]).decode("utf-8", "surrogateescape")
-    version = data["version"] and FileVersion(**data["version"])
-    return SourceMember(data["suffix"], url, data["offset"], data["size"], version)
+def _identity(member: SourceMember) -> dict[str, Any]:
+    # Both null: the entry's own version is that of all its files, and a file that was moved is the same.
+    return {"suffix": member.suffix, "url": None, "offset": member.offset, "size": member.size, "version": None}

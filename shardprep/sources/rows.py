@@ -15,6 +15,7 @@ from shardprep.core.quantity import counted
 from shardprep.errors import SourceError, WrongSource
 from shardprep.sources.captions import decode_text
 from shardprep.sources.columns import MAX_COLUMNS
+from shardprep.sources.keys import printable
 
 Row = Mapping[str, Any]
 MAX_FIELD_CHARACTERS = 16 << 20
@@ -56,14 +57,10 @@ def _check_text(rows: Iterable[Row], what: str, path_column: str) -> None:
             elif isinstance(value, list):
                 values += ((f"{column}.{index}", inner) for index, inner in enumerate(value))
             if _UNDECODED.search(column):
-                raise WrongSource(f"{what} row {number}: the name of column {_shown(column)!r} is no UTF-8; save the list as UTF-8")
+                raise WrongSource(f"{what} row {number}: the name of column {printable(column)!r} is no UTF-8; save the list as UTF-8")
             if column != path_column and isinstance(value, str) and (found := _UNDECODED.search(value)):
-                at = f"{_shown(column)!r} is no UTF-8 ({_shown(found[0])} at character {found.start() + 1})"
+                at = f"{printable(column)!r} is no UTF-8 ({printable(found[0])} at character {found.start() + 1})"
                 raise WrongSource(f"{what} row {number}: the text in column {at}; save the list as UTF-8")
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> list[Row]:

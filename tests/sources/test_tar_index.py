@@ -68,7 +68,7 @@ def test_a_tar_that_did_not_change_is_not_read_again(folder: Path, tmp_path: Pat
     first.save()
     walked.clear()
     again = TarIndexes(store)
-    assert [entry.to_json() for entry in listed(folder, again)] == [entry.to_json() for entry in fresh]
+    assert listed(folder, again) == fresh
     assert walked == []
     before = files(tmp_path / "kept")
     again.save()
@@ -101,7 +101,7 @@ def test_what_was_kept_may_be_damaged(folder: Path, tmp_path: Path, walked: list
         store.replace_bytes(name, damage)
     walked.clear()
     second = TarIndexes(store)
-    assert [entry.to_json() for entry in listed(folder, second)] == [entry.to_json() for entry in fresh]
+    assert listed(folder, second) == fresh
     assert sorted(walked) == ["cut.tar", "refused.tar", "rich.tar"]
     second.save()
     walked.clear()

@@ -127,10 +127,9 @@ def test_nasty_names(tmp_path: Path) -> None:
     assert len({entry.key for entry in entries}) == len(names) + 1
     assert all(KEY_PATTERN.fullmatch(entry.key) for entry in entries)
     for entry in entries:
-        again = SourceEntry.from_json(json.loads(json.dumps(entry.to_json(), ensure_ascii=False).encode()))
-        assert again == entry
+        json.dumps(entry.identity(), ensure_ascii=False).encode()
         expected = b"not utf-8" if "xff" in entry.path else f"bytes of {entry.path!r}".encode()
-        assert read_blob(open_entry(again).members["video"].blob) == expected
+        assert read_blob(open_entry(entry).members["video"].blob) == expected
 
 
 def test_links_are_read_once_and_loops_end(tmp_path: Path) -> None:
@@ -296,7 +295,7 @@ def test_other_filesystems() -> None:
     try:
         entries = list_source(SourceSpec(videos="memory://sources-test"))
         assert [(entry.path, entry.size) for entry in entries] == [("b.MOV", 1), ("x/a.mp4", 2)]
-        sample = open_entry(SourceEntry.from_json(entries[0].to_json()))
+        sample = open_entry(entries[0])
         assert sample.get("caption.text") == "caption"
         assert read_blob(sample.members["video"].blob) == b"b"
         assert paths("memory://sources-test/**/*.mp4") == ["x/a.mp4"]
