@@ -28,7 +28,7 @@ _OPTION = re.compile(r"""(storage_options(?:\.[\w-]+)*\.(?P<name>[\w-]+)\s*=\s*)
 _OPTIONS = re.compile(r"(storage_options\s*=\s*)(\{[^}]*\}+|'[^']*'|\"[^\"]*\"|[^\s'\"]+)")
 _DIGEST = re.compile(r"\*[0-9a-f]{16}")
 _FILE = re.compile(r"\.(mp4|m4v|mov|mkv|webm|avi|m?2?ts|mpe?g|flv|gif|wmv|jpe?g|png|webp|bmp|tiff?|tar)$", re.IGNORECASE)
-"""A value that ends so names a file."""
+"""What a value ends in that names a file."""
 _PUNCTUATION = ".,:;)]}"
 """What may follow an address in a sentence."""
 _LEAST_CHARACTERS = 6

@@ -1,4 +1,4 @@
-"""The address space that a process may have (`ulimit -v`): what the core needs of it, and how it takes less."""
+"""The address space that a process may have (`ulimit -v`): how much the core needs, and how to take less."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def address_space_limit() -> int | None:
 
 
 def spare_address_space() -> None:
-    """Where the address space is limited, let Arrow in this process and those it starts reserve none; to be called before Arrow is loaded.
+    """Let Arrow reserve no address space where it is limited, in this process and those it starts. Call it before Arrow is loaded.
 
-    Its own allocator reserves 1 GiB, nearly all of which is never used.
+    Arrow's own allocator reserves 1 GiB and uses hardly any of it.
     """
     if address_space_limit() is not None:
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")

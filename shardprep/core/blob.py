@@ -55,7 +55,7 @@ class FileBlob:
 
     def open(self) -> BinaryIO:
         try:
-            # Not waiting for a pipe that took the file's place: its version says that it is another.
+            # A pipe may have taken the file's place: do not wait for a writer, its version is another.
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | (os.O_NONBLOCK if self.version is not None else 0))
         except (FileNotFoundError, NotADirectoryError):
             if self.version is not None:
@@ -128,7 +128,7 @@ class _FileRange(io.RawIOBase):
         if not len(view):
             return 0
         count = os.preadv(self._fd, [view], self._offset + self._position)
-        # Afterwards: a write before or during the read has left another mtime by now.
+        # After the read: a write before or during it has changed the mtime by now.
         self.check()
         if not count:
             raise ShardError(f"the file ends at byte {self._offset + self._position}, inside a member; make the shard again")

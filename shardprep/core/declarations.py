@@ -1,4 +1,4 @@
-"""Whether what a stage declares has the form that its docs promise; asking a stage of somebody's own may raise anything."""
+"""Checks that what a stage declares has the form that `Stage` documents. A stage of a plug-in may raise anything when it is asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shardprep.core.stage import Resources, Stage, Weights, stage_name
 from shardprep.errors import RecipeError, ShardprepError
 
 RAISED = (Exception, SystemExit)
-"""What importing and asking a stage of somebody's own may raise: it is that stage's fault and nobody else's."""
+"""What importing or asking a stage of a plug-in may raise: the stage is at fault."""
 
 Answer = TypeVar("Answer")
 
@@ -42,9 +42,9 @@ def check_declarations(stage: Stage) -> None:
 
 
 def check_weights(stage: Stage) -> None:
-    """Raise RecipeError where `weights` are something else; which ones they are may need libraries, so what it needs must be installed.
+    """Raise RecipeError where `weights` has another form. Naming them may import libraries, so what the stage `needs` must be installed.
 
-    Where the stage cannot say yet which ones, whoever loads them says so.
+    A stage that cannot name them yet passes: loading them says why.
     """
 
     def weights() -> object:
@@ -57,7 +57,7 @@ def check_weights(stage: Stage) -> None:
 
 
 def ask(stage: Stage, what: str, question: Callable[[], Answer]) -> Answer:
-    """Return what the stage answers; RecipeError in its name where it raises what is none of our errors."""
+    """Return the answer of a stage; RecipeError that names the stage where it raises an error that is not ours."""
     try:
         return question()
     except ShardprepError:
@@ -125,7 +125,7 @@ def _is_wish(value: object) -> bool:
 
 
 def _wrong_frames(wanted: FramesWanted | None) -> str | None:
-    """Return which number of a wish for frames cannot be, or None."""
+    """Return which number of the wanted frames is out of its range, or None."""
     for part, said in () if wanted is None else (("at", wanted.at), ("size", wanted.size)):
         if wrong := out_of_range(said):
             return f"frames.{part}.{wrong}"

@@ -48,7 +48,7 @@ def input_of(shard: str, digests: Mapping[str, Sequence[str] | None], *, sees_al
 
 
 WEIGHTS = "weights"
-"""In the identity of a stage: the setting names weights, whose digest stands beside."""
+"""Stands in the identity of a stage for a setting that names weights; their digest stands beside it."""
 
 
 def settings_of(stage: Stage) -> dict[str, Any]:

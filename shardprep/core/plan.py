@@ -30,9 +30,9 @@ class Available:
     any_role: bool = False
     """Whether the source's samples may have members besides `roles`: those of tars of any origin are known only when they are read."""
     splitters: tuple[Stage, ...] = ()
-    """The stages that split the samples since, and say which members their children have."""
+    """The stages so far that split the samples and declare which members the children have."""
     lost: Mapping[Read, str] = field(default_factory=dict)
-    """What was there before a stage split the samples, and their children do not have, in words."""
+    """What was there before a stage split the samples and their children lack, with the reason in words."""
 
     @classmethod
     def of(cls, writes: Mapping[str, ColumnType], open_groups: tuple[str, ...] = ("meta",)) -> Available:
@@ -168,7 +168,7 @@ def _replaces_member(stage: Stage) -> bool:
 
 
 def _is_carried(role: str, stage: Stage) -> bool:
-    """Whether a role is still there after a stage that says so of labels: on its children, or on samples that it does not work on."""
+    """Whether a role is there after a stage that declares `keeps_labels`: on its children, or on samples that it does not accept."""
     passes = bool(stage.accepts) and role in _MEDIA and role not in stage.accepts
     return passes or bool(stage.keeps_labels and is_label(role))
 

@@ -16,7 +16,7 @@ def size_words(num_bytes: float) -> str:
 
 
 def time_words(seconds: float | None) -> str:
-    """Return `2 h 01 min`, and `?` for an unknown time; what is not nothing is at least a second."""
+    """Return `2 h 01 min`, and `?` for an unknown time; a time above 0 is at least a second."""
     if seconds is None:
         return UNKNOWN
     minutes, rest = divmod(max(1, round(seconds)) if seconds else 0, 60)

@@ -43,16 +43,16 @@ class Range:
 
 @dataclass(frozen=True)
 class Written:
-    """How a text setting is written: `Annotated[str, Written("...")]`; said where something else came."""
+    """How a text setting is written: `Annotated[str, Written("...")]`. Messages about a wrong value say it."""
 
     how: str
 
 
 MOST_FPS = 1000
-"""No film has more, and a number typed wrongly would be worked on for ever."""
+"""No film has more; a mistyped number would take for ever."""
 
 SHORTEST_SECONDS = 0.01
-"""The shortest piece that a video may be cut into by its length; below it the pieces would be without number."""
+"""The shortest pieces that a video may be cut into; shorter ones would be countless."""
 
 ANY = Range()
 """For a setting that may be negative although its name carries a unit, such as an offset."""
@@ -84,9 +84,9 @@ def out_of_range(settings: Any) -> str | None:
 
 
 def check_used(settings: Any, what: str, choice: str, only: Mapping[str, Sequence[str]]) -> None:
-    """Raise RecipeError where a setting is given that the value of the setting `choice` does not look at.
+    """Raise RecipeError where a setting is given that has no effect under the chosen value of the setting `choice`.
 
-    `only` names for each value of `choice` settings that other values do not look at, unless they name them too.
+    `only` names the settings that have an effect under some values of `choice` only, by value.
     """
     chosen = getattr(settings, choice)
     defaults = {one.name: one.default for one in fields(settings)}

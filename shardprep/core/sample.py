@@ -77,7 +77,7 @@ def role_of(suffix: str) -> str:
 
 
 def is_label(suffix: str) -> bool:
-    """Whether a member says something of its sample as a whole, and is no media, array or tensor, which run along it."""
+    """Whether a member labels its sample as a whole; media, arrays and tensors run along the sample and do not."""
     return suffix.rpartition(".")[2] in LABEL_SUFFIXES
 
 

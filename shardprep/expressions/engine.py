@@ -15,7 +15,7 @@ DuckDBError = duckdb.Error
 TABLE = "shardprep_rows"
 """The only table: no column of a record has this name, so `a.b` is always a field of the column `a`."""
 ROW = "shardprep_row"
-"""The column that numbers its rows, and how names begin that queries give; no expression may name them."""
+"""The column that numbers the rows; names that queries give begin with it. No expression may use such a name."""
 
 
 _SESSION = (

@@ -1,4 +1,4 @@
-"""What an expression may not do because a few letters of it would make any number of values: the engine's memory limit misses some."""
+"""Calls that are refused because a few letters of them make any number of values; the engine's memory limit misses some."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WIDE = re.compile(r"[0-9]{5}|\*|\{[^{}]+\{")
 
 
 def growth_problem(name: str, arguments: list[Mapping[str, Any]]) -> str | None:
-    """Return why a call with these syntax trees as arguments is refused; None where it makes little of little."""
+    """Return why a call with these arguments, as syntax trees, is refused; None where it is not."""
     if name in GROWING:
         return f"{name}() is refused: it makes as many values as a number says"
     if name in _PADDED and len(arguments) > 1:

@@ -40,7 +40,7 @@ def remove_left_behind(store: Store, *, unfinished: bool = True) -> list[str]:
     kept: set[str] = set()
     leftovers = left_behind(store, unfinished=unfinished)
     if leftovers:
-        # First: of a run that was killed between card and pointer the card names one of those that go.
+        # First: a run that was killed between card and pointer left a card that names one of these.
         follow_pointer(store)
     for name in leftovers:
         packing = name.partition("/")[0]

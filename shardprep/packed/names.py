@@ -29,7 +29,7 @@ def is_packing_name(name: str) -> bool:
 
 
 def by_packing(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the files in packings by the packing's name, as they are called in it; files beside the packings are left out."""
+    """Return the files of each packing by its name, as paths in it; files beside the packings are left out."""
     found: dict[str, list[str]] = {}
     for name in names:
         packing, _, inner = name.partition("/")

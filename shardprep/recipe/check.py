@@ -26,7 +26,7 @@ _KEY = ("key",)
 """The path of the key: no column of the record, and yet one of every table."""
 
 RecipeProblem = tuple[RecipePath, str | RecipeError]
-"""Where in the recipe, and what is wrong there, as an error where it has a cause."""
+"""Where in the recipe, and what is wrong there: an error where its cause is kept."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _SOURCE_COLUMNS: Mapping[str, ColumnType] = {"source.path": "string", "source.name": "string", "source.bytes": "int64"}
@@ -41,7 +41,7 @@ def check_recipe(recipe: Recipe, *, until: str | None = None) -> None:
             build(type(part), plain_settings(part), (), problems, f"step {step.name}: {what}")
     for what, settings in (("source", recipe.source), ("settings", recipe.settings)):
         build(type(settings), plain_settings(settings), (), problems, what)
-    # As of a recipe that is read: what has settings of other types than it declares cannot be asked.
+    # A stage whose settings have wrong types cannot be asked what it declares.
     for _, message in find_problems(recipe, until=until, is_whole=not problems.found):
         problems.add((), message)
     problems.raise_any()
@@ -61,7 +61,7 @@ def find_problems(recipe: Recipe, *, until: str | None = None, is_whole: bool = 
     yield from _tmp(recipe)
     declared = list(_declarations(recipe)) if is_whole else []
     yield from declared
-    # What is declared in another form cannot be compared.
+    # Declarations of a wrong form cannot be compared.
     if is_whole and not declared:
         yield from _machine(recipe, until)
         if not structural:
@@ -76,7 +76,7 @@ def raw_available(source: SourceSpec) -> Available:
 
 
 def check_source_names(recipe: Recipe, clashes: Sequence[NameClash]) -> None:
-    """Raise RecipeError where a step reads a name of the source that no column has, as several would have it."""
+    """Raise RecipeError where a step reads a name that several columns of the source would share, and that none has."""
     for step in recipe.steps if clashes else ():
         reads = [read for stage in step.stages for read in declared_reads(stage)] if isinstance(step, Pass) else _gathered(step)
         refuse_ambiguous(f"step {step.name}:", columns_of(reads), clashes)
@@ -214,7 +214,7 @@ def _stage(step: str, stage: Stage, there: Available, path: RecipePath) -> Itera
     except RecipeError as error:
         hints = (_quoted(str(text), column) for text in vars(stage).values() for column in columns if not there.has(column))
         yield path, _told(_of_step(step, error) + next(filter(None, hints), ""), error)
-    # What it reads besides was asked for above.
+    # `check_pass` has looked for what it reads.
     wanted = [role for role in stage.accepts if Role(role) not in declared_reads(stage)]
     if wanted and not any(there.may_have(Role(role)) for role in stage.accepts):
         accepted = " or ".join(stage.accepts)

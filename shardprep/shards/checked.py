@@ -38,13 +38,13 @@ class CheckedBlob:
         return io.BufferedReader(_Reader(self), _BUFFER_BYTES)
 
     def check(self, beat: Callable[[], None]) -> None:
-        """Read a member on a local disk to its end, for those who skip; ShardError where its bytes are not those that were written.
+        """Read a member on a local disk to its end, for readers that skip; ShardError where its bytes are not those that were written.
 
-        What lies elsewhere would have to come twice, so it is checked as far as it is read. `beat` is called for every MiB.
+        A remote member would be transferred twice, so it is checked as far as it is read. `beat` is called for every MiB.
         """
         if not isinstance(self.blob, FileBlob):
             return
-        # What cannot be read at all is found again, and told, by who needs it.
+        # The stage that reads the member finds this error too, and reports it.
         with suppress(OSError), self.open() as file:
             while file.read(_CHUNK_BYTES):
                 beat()

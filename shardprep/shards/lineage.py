@@ -53,7 +53,7 @@ class Standing:
         return {shard: why or "no valid ledger" for shard in self.shards if (why := self.found[shard].why_missing) is not None}
 
     def says_left(self, step: str) -> bool:
-        """Whether the source's set, from which this one comes, says that a step is one which the recipe no longer has."""
+        """Whether the source's set, from which this one comes, notes that the recipe no longer has a step."""
         oldest: Standing | None = self
         while oldest is not None and oldest.parents:
             oldest = oldest.parents[0]
@@ -97,7 +97,7 @@ class Standing:
 
 
 def left_remedy(url: str) -> str:
-    """Say what to do with a set that is not whole, of a step that the recipe which was run last does not have."""
+    """Say what to do with an incomplete set whose step the recipe no longer has."""
     command = shlex.join(["shardprep", "clean", url.rstrip("/").rpartition("/")[0], "--recipe", "RECIPE"])
     return f"The recipe no longer has this step, and no run makes it whole. Remove it with: {command} {RECIPE_FILE}"
 

@@ -33,7 +33,7 @@ class RecordTypes:
     def __init__(self) -> None:
         self.num_records = 0
         self.columns: dict[str, tuple[str, int]] = {}
-        """By name: the type, and how many records have a value that says the whole of one."""
+        """By name: the type, and how many records have a value whose type is known."""
         self.mixed: set[str] = set()
         """The columns that hold several types, numbers apart."""
 

@@ -115,7 +115,7 @@ class Store:
             return self._folder.names()
 
     def folders(self) -> list[str]:
-        """Return the names of the folders directly in the folder: one listing; links to folders are some."""
+        """Return the names of the folders directly in the folder, and of links to folders: one listing."""
         with refusals(f"listing {self.url}"):
             return self._folder.folders()
 

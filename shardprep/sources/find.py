@@ -41,7 +41,7 @@ from shardprep.sources.refused import everything_refused
 _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
 _NUM_REQUESTS = 16
 _SHOWN = 6
-"""Kinds of files that are counted one by one."""
+"""How many suffixes a message counts one by one."""
 
 UNREACHABLE = "unreachable"
 """Version of a file whose web server refuses it or gives no answer."""
@@ -61,7 +61,7 @@ class Found:
     named: frozenset[str]
     """Those that were named without a wildcard, so that what lies beside them was not seen."""
     passed_over: Files
-    """Those that folders and globs name, but for their suffix."""
+    """Those in the folders and globs whose suffix was not asked for."""
 
 
 @dataclass(frozen=True)

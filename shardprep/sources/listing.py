@@ -29,7 +29,7 @@ def list_source(
     """Return the entries of a source, sorted by path, keys unique. Files below `exclude` (the output) are skipped.
 
     `indexes` know tars and JSON files that were read before; `say` is told what a person should know. `clashes` gets the
-    names of metadata that no column has, as several would have it.
+    names that several columns of metadata would share, and that none has.
     """
     found: list[NameClash] = [] if clashes is None else clashes
     if spec.videos is not None:

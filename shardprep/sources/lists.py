@@ -71,7 +71,7 @@ def _read_list(spec: SourceSpec, place: str) -> list[Row]:
         raise RecipeError(f"source.list {spec.locations[0]!r}: expected a file that ends in {', '.join(LIST_SUFFIXES)}")
     folder, name = split_url(place)
     store = Store(folder, spec.storage_options)
-    # Of a web server only its answer says whether the file or the server is not there.
+    # Only a web server's answer tells a missing file from a missing server.
     is_absent = scheme_of(place) in WEB and stat_files([place], spec.storage_options)[place].version == ABSENT
     seen = store.version(name)
     if is_absent or seen is None:

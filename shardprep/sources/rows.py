@@ -47,7 +47,7 @@ def read_rows(blob: Blob, suffix: str, what: str, texts: Collection[str] = (), p
 
 
 def _check_text(rows: Iterable[Row], what: str, path_column: str) -> None:
-    """Refuse names and values with bytes that are no UTF-8, but for paths."""
+    """Raise WrongSource where a name, or a value that is no path, holds bytes that are no UTF-8."""
     for number, row in enumerate(rows, 1):
         values: list[tuple[str, Any]] = list(row.items())
         while values:

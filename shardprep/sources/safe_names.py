@@ -13,7 +13,7 @@ from shardprep.errors import RecipeError
 
 _UNSAFE = re.compile(r"\W+")
 _DIGITS = (0, 8, 16, 32, 64)
-"""Of the digest behind a name: none, eight where names clash, more where even these are taken."""
+"""Digits of the digest behind a name: none, eight where names clash, more where such a name is taken too."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class NameClash:
     """Source names that would be one column, as SQL reads names: none of them keeps the plain name."""
 
     plain: tuple[str, ...]
-    """The path that no column has: `meta`, `id`."""
+    """The path that no column has, such as `meta`, `id`."""
     columns: Mapping[str, str]
     """The column that each source name became."""
 
@@ -64,7 +64,7 @@ def find_clashes(within: tuple[str, ...], safe: Mapping[str, str]) -> Iterator[N
 
 
 def refuse_ambiguous(what: str, columns: Iterable[Column], clashes: Sequence[NameClash]) -> None:
-    """Raise RecipeError where one of the columns is a name that no column has, as several would have it."""
+    """Raise RecipeError where one of the columns is a name that several source names would share, and that none has."""
     for column in columns:
         for clash in clashes:
             if clash.hides(column):

@@ -57,7 +57,7 @@ class TarSample:
 
 @dataclass(frozen=True, slots=True)
 class TarContents:
-    """What a tar holds: its samples, and how many files whose names are no sample's, with the first of them."""
+    """What a tar holds: its samples, the number of files that belong to no sample, and the first of these."""
 
     samples: Sequence[TarSample]
     num_left: int = 0
@@ -152,7 +152,7 @@ def _unsealed(data: bytes) -> bytes:
 
 
 def damaged_indexes(store: Store) -> list[str]:
-    """Return the names of what is kept of tars and JSON files and was changed after it was written."""
+    """Return the names of the kept files that were changed after they were written."""
     damaged = []
     for name in store.names():
         with store.unless_gone(name):

@@ -24,7 +24,7 @@ from shardprep.sources.tar_index import TEXT_SUFFIX, TarContents, TarIndexes, Ta
 
 _TARS_AT_ONCE = 8
 _ATTEMPTS = 3
-"""To read a tar that changes while it is listed."""
+"""How often a tar that changes while it is listed is read."""
 
 
 @dataclass(frozen=True)
