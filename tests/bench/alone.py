@@ -39,6 +39,8 @@ class Encoding:
 
     crf: int
     preset: str
+    gop_frames: int
+    """A key frame at least every so many frames."""
     threads: int
 
 
@@ -138,6 +140,7 @@ class _Clips:
         stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
         stream.codec_context.time_base = frame.time_base
         stream.codec_context.thread_count = self._encoding.threads
+        stream.codec_context.gop_size = self._encoding.gop_frames
         # The same x264: without its AVX-512 code, whose bytes differ from run to run.
         options = reproducible_options("libx264")
         stream.codec_context.options = {"crf": str(self._encoding.crf), "preset": self._encoding.preset, **options}

@@ -30,7 +30,6 @@ from tests.bench.footage import ordinary_videos
 from tests.bench.measure import Cost, claimed, compare, emptied, machine, take_turns
 from tests.bench.stages import ScoreColour
 
-SCORERS: tuple[Stage, ...] = (ScoreFlow(), ScoreSharpness(), ScoreExposure(), ScoreColour())
 WORKERS = 2
 FUSED, SEPARATE, ALONE = "one pass", "four passes", "one decode + compute alone"
 
@@ -39,7 +38,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="small videos, once: shows that the program works, not how fast ours is")
+    parser.add_argument("--flow-runs", type=int, default=ScoreFlow().num_runs, help="`num_runs` of score_flow, which has most to compute")
     options = parser.parse_args()
+    scorers = (ScoreFlow(num_runs=options.flow_runs), ScoreSharpness(), ScoreExposure(), ScoreColour())
     place = emptied(claimed("fused", options.quick))
     clips = Pass(name="clips", stages=(DetectScenes(), CutClips()))
     recipe = _recipe(place, ordinary_videos(options.quick), (clips,))
@@ -47,14 +48,14 @@ def main() -> None:
     samples = list(open_set(str(place / "out" / "clips")))
     frames = sum(sample.get("media.num_frames") for sample in samples)
     print(f"bench-fused: {len(samples)} clips, {frames} frames, {WORKERS} workers; {machine()}")
-    fused = replace(recipe, steps=(clips, Pass(name="all", stages=SCORERS)))
-    separate = replace(recipe, steps=(clips, *(Pass(name=stage_name(stage), stages=(stage,)) for stage in SCORERS)))
+    fused = replace(recipe, steps=(clips, Pass(name="all", stages=scorers)))
+    separate = replace(recipe, steps=(clips, *(Pass(name=stage_name(stage), stages=(stage,)) for stage in scorers)))
     decodes: dict[str, int] = {}
     turns = take_turns(
         {
             FUSED: lambda: _score(FUSED, fused, place, decodes),
             SEPARATE: lambda: _score(SEPARATE, separate, place, decodes),
-            ALONE: lambda: _alone(place),
+            ALONE: lambda: _alone(place, scorers),
         },
         1 if options.quick else options.rounds,
     )
@@ -80,21 +81,21 @@ def _score(name: str, recipe: Recipe, place: Path, decodes: dict[str, int]) -> N
     decodes[name] = sum(step.decodes for step in summary.steps)
 
 
-def _alone(place: Path) -> Cost:
+def _alone(place: Path, scorers: Sequence[Stage]) -> Cost:
     """Return what decoding each clip once, by itself, and the scorers on frames that are there take, in as many processes."""
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        costs = list(pool.map(_alone_part, [place] * WORKERS, range(WORKERS)))
+        costs = list(pool.map(_alone_part, [place] * WORKERS, [scorers] * WORKERS, range(WORKERS)))
     return Cost(max(cost.wall for cost in costs), sum(cost.cpu for cost in costs))
 
 
-def _alone_part(place: Path, part: int) -> Cost:
+def _alone_part(place: Path, scorers: Sequence[Stage], part: int) -> Cost:
     import cv2
 
     cv2.setNumThreads(1)
-    processes = [stage.open(Worker()) for stage in SCORERS]
+    processes = [stage.open(Worker()) for stage in scorers]
     wall = cpu = 0.0
     for sample in list(open_set(str(place / "out" / "clips")))[part::WORKERS]:
-        prepared = _prepared(sample)
+        prepared = _prepared(sample, scorers)
         started, started_cpu = time.perf_counter(), time.process_time()
         with sample.members["video"].blob.open() as file, av.open(file) as container:
             container.streams.video[0].codec_context.thread_count = 1
@@ -107,9 +108,9 @@ def _alone_part(place: Path, part: int) -> Cost:
     return Cost(wall, cpu)
 
 
-def _prepared(sample: Sample) -> list[Sample]:
+def _prepared(sample: Sample, scorers: Sequence[Stage]) -> list[Sample]:
     """Return the sample once per scorer, with its frames."""
-    wanted = [stage.frames for stage in SCORERS if stage.frames]
+    wanted = [stage.frames for stage in scorers if stage.frames]
     result = decode_frames(sample.members["video"].blob, wanted)
     return [replace(sample, frames=frames) for frames in result.frames]
 
