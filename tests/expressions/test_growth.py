@@ -33,6 +33,9 @@ from shardprep.expressions.query import Query, evaluate
         "len(printf('%1000000000d', 1)) > 1",
         "len(printf('%*d', 1000000000, 1)) > 1",
         "len(printf('%' || '1000000000d', 1)) > 1",
+        "len(list_reduce(meta.words, lambda x, y: x || x)) > 1",
+        "len(REDUCE(['a', 'b'], lambda x, y: x || x || y)) > 1",
+        "len(array_reduce(['a', 'b'], lambda x, y: x || x)) > 1",
     ],
 )
 def test_what_makes_many_values_of_few_letters_is_refused(expression: str) -> None:
