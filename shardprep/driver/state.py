@@ -16,6 +16,7 @@ from shardprep.driver.identity import differences, gather_identity, pass_identit
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import digest_weights
+from shardprep.packed.names import MANIFEST_FILE, is_packing_name
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe
 from shardprep.runtime.task import WorkSettings
 from shardprep.shards.counts import num_lost, num_outputs
@@ -194,9 +195,16 @@ def step_state(
 
 def check_set_kind(store: Store, was: SetInfo | None, *, packs: bool) -> None:
     """Raise RecipeError where a step that packs would write over a set of another kind, or the other way round."""
-    if was is not None and (was.kind == "packed") != packs:
+    if was is not None and (was.kind == "packed") != packs and _holds(store, was):
         held = "a packed set" if was.kind == "packed" else "shards with ledgers"
         raise RecipeError(f"{store.url} holds {held}, which this step would not replace; give the step another name, or delete that folder")
+
+
+def _holds(store: Store, info: SetInfo) -> bool:
+    """Whether what a `set.json` says lies beside it; not so where that of another set has come into its place."""
+    if info.kind == "packed":
+        return store.size(MANIFEST_FILE) is not None or any(map(is_packing_name, store.folders()))
+    return any(map(parse_ledger_name, store.names()))
 
 
 def check_set_kinds(recipe: Recipe, until: str | None) -> None:

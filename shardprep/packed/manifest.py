@@ -9,7 +9,6 @@ from typing import Any
 
 from shardprep.core.fingerprint import digest
 from shardprep.core.sample import RECORD_SUFFIX
-from shardprep.errors import ShardError
 from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE
 from shardprep.shards.sealed import create_sealed, unseal
 from shardprep.shards.set import Committed
@@ -133,7 +132,7 @@ def read_manifest(store: Store) -> tuple[Manifest, str] | None:
     if data is None:
         return None
     where = f"{store.url}/{MANIFEST_FILE}"
-    return _manifest(unseal(data, where, REMEDY), where), hashlib.sha256(data).hexdigest()
+    return unseal(data, where, REMEDY, _manifest), hashlib.sha256(data).hexdigest()
 
 
 def create_manifest(store: Store, manifest: Manifest) -> bool:
@@ -146,16 +145,13 @@ def dataset_digest(tars: list[PackedTar], index_sha256: str) -> str:
     return digest([[tar.name, tar.sha256] for tar in tars] + [index_sha256])
 
 
-def _manifest(values: Mapping[str, Any], where: str) -> Manifest:
-    try:
-        if values["kind"] != KIND:
-            raise KeyError(f"kind is {values['kind']!r}")
-        plain = {name: value for name, value in values.items() if name != "kind"}
-        shards = tuple(PackedTar(**shard) for shard in plain["shards"])
-        failed = FailedSamples(**plain["failed"]) if plain["failed"] else None
-        lists = {name: tuple(plain[name]) for name in ("members", "random_models")}
-        manifest = Manifest(**{**plain, **lists, "shards": shards, "failed": failed, "index": IndexFile(**plain["index"])})
-        manifest.kinds()
-        return manifest
-    except (KeyError, TypeError) as error:
-        raise ShardError(f"{where} is no manifest of a packing ({type(error).__name__}: {error}). {REMEDY}") from error
+def _manifest(values: Mapping[str, Any]) -> Manifest:
+    if values["kind"] != KIND:
+        raise ValueError(f"kind is {values['kind']!r}")
+    plain = {name: value for name, value in values.items() if name != "kind"}
+    shards = tuple(PackedTar(**shard) for shard in plain["shards"])
+    failed = FailedSamples(**plain["failed"]) if plain["failed"] else None
+    lists = {name: tuple(plain[name]) for name in ("members", "random_models")}
+    manifest = Manifest(**{**plain, **lists, "shards": shards, "failed": failed, "index": IndexFile(**plain["index"])})
+    manifest.kinds()
+    return manifest

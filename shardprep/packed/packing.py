@@ -9,13 +9,13 @@ from typing import Any
 
 from shardprep.core.fingerprint import shard_fingerprint
 from shardprep.core.quantity import are
-from shardprep.errors import IncompleteSet, ShardError, ShardprepError
+from shardprep.errors import Damaged, IncompleteSet, ShardError, ShardprepError
 from shardprep.packed.manifest import KIND, Manifest, read_manifest
 from shardprep.packed.names import MANIFEST_FILE, is_packing_name
 from shardprep.packed.pointer import pointer_to, read_pointer
 from shardprep.shards.join import open_view
 from shardprep.shards.lineage import left_remedy, stand
-from shardprep.shards.names import LEDGERS, set_name
+from shardprep.shards.names import LEDGERS, SET_FILE, set_name
 from shardprep.shards.sealed import read_sealed
 from shardprep.shards.set import SetInfo, ShardSet, read_info, relative_url
 from shardprep.shards.store import Store
@@ -69,6 +69,8 @@ def current_packing(store: Store) -> Packing:
             raise ShardError(f"{store.url} is no packed set. Name the folder of a pack step, such as OUT/train")
         raise IncompleteSet(f"{store.url}: there is no {MANIFEST_FILE}: packing did not end. {_AGAIN}")
     packing = whole_packing(store.at(pointer.packing))
+    if (info := read_info(store)) is not None and info.shards:
+        raise Damaged(f"{store.url}/{SET_FILE} lists shards, as that of a packing does and that of its step does not. {_AGAIN}")
     if pointer != pointer_to(packing.manifest, packing.manifest_sha256):
         raise ShardError(f"{store.url}/{MANIFEST_FILE} describes another {pointer.packing} than the one that is there. {_AGAIN}")
     return packing
@@ -81,7 +83,8 @@ def whole_packing(store: Store) -> Packing:
         raise IncompleteSet(f"{store.url}: there is no {MANIFEST_FILE}: packing did not end. {_AGAIN}")
     manifest, manifest_sha256 = found
     info = read_info(store)
-    if info is None or (info.step, info.step_fingerprint) != (manifest.step, manifest.step_fingerprint):
+    expected = (manifest.step, manifest.step_fingerprint, set(manifest.committed()))
+    if info is None or (info.step, info.step_fingerprint, set(info.shards)) != expected:
         raise IncompleteSet(f"{store.url}: its set.json is missing, or of another packing. {_AGAIN}")
     files, ledgers = store.names(), store.at(LEDGERS).names()
     lacks = [name for name, size in manifest.files().items() if files.get(name) != size]
@@ -126,5 +129,5 @@ def is_own_folder(store: Store) -> bool:
     """Whether a folder is a packing and not the step that it belongs to."""
     if not is_packing_name(set_name(store.url)):
         return False
-    values = read_sealed(store, MANIFEST_FILE, _AGAIN)
+    values = read_sealed(store, MANIFEST_FILE, _AGAIN, dict)
     return values is None or values.get("kind") == KIND

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from shardprep.errors import ShardError
 from shardprep.packed.card import card_text
@@ -30,17 +32,8 @@ class Pointer:
 
 
 def read_pointer(store: Store) -> Pointer | None:
-    """Return the pointer in the folder of a step, or None where there is none; ShardError where it is damaged."""
-    values = read_sealed(store, MANIFEST_FILE, REMEDY)
-    if values is None:
-        return None
-    try:
-        pointer = Pointer(**{name: value for name, value in values.items() if name != "kind"})
-        if values["kind"] == KIND and is_packing_name(pointer.packing):
-            return pointer
-    except (KeyError, TypeError) as error:
-        raise ShardError(f"{store.url}/{MANIFEST_FILE} names no packing ({type(error).__name__}: {error}). {REMEDY}") from error
-    raise ShardError(f"{store.url}/{MANIFEST_FILE} names no packing. {REMEDY}")
+    """Return the pointer in the folder of a step, or None where there is none; Damaged where it is so."""
+    return read_sealed(store, MANIFEST_FILE, REMEDY, _pointer)
 
 
 def pointer_to(manifest: Manifest, manifest_sha256: str) -> Pointer:
@@ -91,6 +84,13 @@ def _pointed_to(store: Store) -> Manifest | None:
     pointer = read_pointer(store)
     found = read_manifest(store.at(pointer.packing)) if pointer is not None else None
     return found[0] if found is not None else None
+
+
+def _pointer(values: Mapping[str, Any]) -> Pointer:
+    pointer = Pointer(**{name: value for name, value in values.items() if name != "kind"})
+    if values["kind"] != KIND or not isinstance(pointer.packing, str) or not is_packing_name(pointer.packing):
+        raise ValueError("it names no packing")
+    return pointer
 
 
 def _says(store: Store, pointer: Pointer) -> bool:

@@ -12,7 +12,7 @@ from shardprep.core.tensors import read_header
 from shardprep.errors import REPAIR, ShardError, ShardprepError
 from shardprep.packed.index import Contents, index_groups, read_contents, read_failed
 from shardprep.packed.manifest import Manifest, PackedTar, dataset_digest
-from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, by_packing, is_packing_name, packing_name
+from shardprep.packed.names import CARD_FILE, INDEX_FILE, MANIFEST_FILE, by_packing, is_packing_name, packing_name
 from shardprep.packed.packing import Packing, current_packing, is_own_folder, whole_packing, why_stale
 from shardprep.packed.pointer import has_card, read_pointer
 from shardprep.shards.checksums import sha256_of
@@ -166,9 +166,6 @@ def verify_totals(packing: Packing, shards: list[Contents]) -> Iterator[Problem]
     for name, (said, found) in facts.items():
         if said != found:
             yield Problem(f"{store.url}/{MANIFEST_FILE}", f"its {name} is {said}, the shards say {found}", REPAIR)
-    listed = {tar.shard for tar in manifest.shards} | ({FAILED_SHARD} if manifest.failed else set())
-    if set(packing.info.shards) != listed:
-        yield Problem(f"{store.url}/{SET_FILE}", "it lists other shards than the manifest", REPAIR)
     keys = pa.concat_tables([shard.index.select(["key"]) for shard in shards])["key"] if shards else pa.chunked_array([[]], pa.string())
     if pc.count_distinct(keys).as_py() < len(keys):
         yield Problem(store.url, "a key occurs twice", REPAIR)

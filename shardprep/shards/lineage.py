@@ -12,7 +12,7 @@ from functools import cached_property, partial
 
 from shardprep.core.fingerprint import input_of, shard_fingerprint
 from shardprep.core.quantity import are, counted
-from shardprep.errors import IncompleteSet, ShardError
+from shardprep.errors import Damaged, IncompleteSet
 from shardprep.shards.names import SET_FILE, ledgers_by_shard, set_name, shard_of
 from shardprep.shards.set import Committed, FoundShard, ShardSet, no_set, read_info, relative_url
 from shardprep.shards.store import Store
@@ -119,7 +119,7 @@ class _Opening:
 
     def at(self, url: str, below: tuple[str, ...] = ()) -> Standing | None:
         if url in below:
-            raise ShardError(f"{url}/{SET_FILE} names itself among its parents. Run the recipe again")
+            raise Damaged(f"{url}/{SET_FILE} names itself among its parents. Run the recipe again")
         if url not in self._opened:
             store = Store(url, self._options)
             info = read_info(store)

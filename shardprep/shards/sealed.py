@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from shardprep.core.fingerprint import FORMAT_VERSION, digest
 from shardprep.errors import Damaged, ShardError
@@ -12,6 +12,8 @@ from shardprep.shards.store import Store
 
 FORMAT_FIELD = "format"
 DIGEST_FIELD = "digest"
+
+T = TypeVar("T")
 
 
 def seal(values: Mapping[str, Any]) -> bytes:
@@ -21,11 +23,20 @@ def seal(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(whole | {DIGEST_FIELD: digest(whole)}, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
 
 
-def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
-    """Return the values of a document without the seal's own fields; Damaged, which ends with `remedy`, where a byte was changed.
+def unseal(data: bytes, where: str, remedy: str, read: Callable[[dict[str, Any]], T]) -> T:
+    """Return what `read` makes of a document's values, without the seal's own fields; Damaged, which ends with `remedy`, where a byte
+    was changed, or where `read` finds that a document of another kind has taken its place.
 
     ShardError where it has another format.
     """
+    values = _unsealed(data, where, remedy)
+    try:
+        return read(values)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(where, f"another document lies in its place: {error}", remedy) from error
+
+
+def _unsealed(data: bytes, where: str, remedy: str) -> dict[str, Any]:
     try:
         values = json.loads(data)
         if not isinstance(values, dict):
@@ -43,10 +54,10 @@ def unseal(data: bytes, where: str, remedy: str) -> dict[str, Any]:
     return values
 
 
-def read_sealed(store: Store, name: str, remedy: str) -> dict[str, Any] | None:
-    """Return the values of a document, or None where there is none; raises what `unseal` does."""
+def read_sealed(store: Store, name: str, remedy: str, read: Callable[[dict[str, Any]], T]) -> T | None:
+    """Return what `read` makes of a document's values, or None where there is none; raises what `unseal` does."""
     data = store.read_if_there(name)
-    return None if data is None else unseal(data, f"{store.url}/{name}", remedy)
+    return None if data is None else unseal(data, f"{store.url}/{name}", remedy, read)
 
 
 def write_sealed(store: Store, name: str, values: Mapping[str, Any]) -> None:

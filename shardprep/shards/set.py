@@ -279,15 +279,13 @@ def no_set(url: str) -> ShardError:
 
 
 def read_info(store: Store) -> SetInfo | None:
-    """Read `set.json`, or return None where there is none; Damaged where a byte of it was changed, ShardError for another format."""
-    values = read_sealed(store, SET_FILE, _MEND)
-    if values is None:
-        return None
-    try:
-        tuples = {name: tuple(values[name]) for name in ("parents", "shards", "made_as", "former")}
-        return SetInfo(**values | tuples | {"steps": tuple(NotedStep(**step) for step in values["steps"])})
-    except (KeyError, TypeError) as error:
-        raise ShardError(f"{store.url}/{SET_FILE} does not say what a set says ({error}). {_MEND}") from error
+    """Read `set.json`, or return None where there is none; Damaged where it is not as it was written, ShardError for another format."""
+    return read_sealed(store, SET_FILE, _MEND, _info)
+
+
+def _info(values: Mapping[str, Any]) -> SetInfo:
+    tuples = {name: tuple(values[name]) for name in ("parents", "shards", "made_as", "former")}
+    return SetInfo(**{**values, **tuples, "steps": tuple(NotedStep(**step) for step in values["steps"])})
 
 
 def read_info_to_replace(store: Store) -> SetInfo | None:
@@ -328,18 +326,21 @@ def _read_digests(store: Store, sizes: Mapping[str, int]) -> dict[str, Committed
 def _load_digests(store: Store) -> dict[str, dict[str, Any]]:
     """Return the entries of `digests.json`; none where it is damaged, for it is only a cache of what the ledgers say."""
     try:
-        values = read_sealed(store, DIGESTS_FILE, "") or {}
+        return read_sealed(store, DIGESTS_FILE, "", _entries) or {}
     except ShardError:
         return {}
+
+
+def _entries(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     fields = {*Committed.__dataclass_fields__, "ledger_bytes"}
-    entries = values.get(_LEDGERS, {})
-    return {name: entry for name, entry in entries.items() if isinstance(entry, dict) and entry.keys() == fields}
+    return {name: entry for name, entry in values[_LEDGERS].items() if entry.keys() == fields}
 
 
 def damage_of_digests(store: Store) -> str | None:
     """Say what is wrong with `digests.json`; None where it is whole, or not there."""
     try:
-        read_sealed(store, DIGESTS_FILE, "")
+        entries = read_sealed(store, DIGESTS_FILE, "", _entries) or {}
     except ShardError as error:
         return str(error).rstrip(". ")
-    return None
+    # A ledger is removed only after what has taken its place was noted.
+    return "it is that of another set: no ledger that it names is here" if entries and not entries.keys() & store.names().keys() else None

@@ -94,7 +94,7 @@ class TarIndexes:
             samples = list(read_tar(Store(folder, storage_options), base, file.seen, name, left.append))
             contents = TarContents(samples, len(left), left[0] if left else "")
             data = {"samples": [_to_json(sample) for sample in samples], "left": [contents.num_left, contents.first_left]}
-            self._new[kept] = _sealed(zlib.compress(json.dumps(data).encode()))
+            self._new[kept] = _sealed(kept, zlib.compress(json.dumps(data).encode()))
         return contents
 
     def documents(self, files: Mapping[str, StoredFile], read: Callable[[str, StoredFile], Any]) -> dict[str, Any]:
@@ -110,13 +110,13 @@ class TarIndexes:
         found = {url: now[url] if url in now else before[names[url]] for url in files}
         kept = {names[url]: answer for url, answer in found.items() if "document" in answer}
         if kept.keys() != before.keys():
-            self._new[_DOCUMENTS] = _sealed(zlib.compress(json.dumps(kept).encode()))
+            self._new[_DOCUMENTS] = _sealed(_DOCUMENTS, zlib.compress(json.dumps(kept).encode()))
         return found
 
     def _read_documents(self) -> dict[str, Any]:
         if self._store is not None and _DOCUMENTS in self._there:
             with suppress(StoreError, zlib.error, ValueError, RecursionError):
-                documents = json.loads(zlib.decompress(_unsealed(self._store.read(_DOCUMENTS))))
+                documents = json.loads(zlib.decompress(_unsealed(_DOCUMENTS, self._store.read(_DOCUMENTS))))
                 return documents if isinstance(documents, dict) else {}
         return {}
 
@@ -133,20 +133,20 @@ class TarIndexes:
         if self._store is None or name not in self._there:
             return None
         try:
-            data = json.loads(zlib.decompress(_unsealed(self._store.read(name))))
+            data = json.loads(zlib.decompress(_unsealed(name, self._store.read(name))))
             return TarContents([_from_json(sample) for sample in data["samples"]], *data["left"])
         except (StoreError, zlib.error, ValueError, KeyError, TypeError, RecursionError):
             # It is only a cache: damaged, or taken away by another run, it counts as not there.
             return None
 
 
-def _sealed(data: bytes) -> bytes:
-    """Return the bytes behind their sha256: zlib's own checksum passes over bits that it does not read."""
-    return hashlib.sha256(data).digest() + data
+def _sealed(name: str, data: bytes) -> bytes:
+    """Return the bytes behind the sha256 of the file's name and them: zlib's own checksum passes over bits that it does not read."""
+    return hashlib.sha256(name.encode() + data).digest() + data
 
 
-def _unsealed(data: bytes) -> bytes:
-    if hashlib.sha256(data[_SEAL_BYTES:]).digest() != data[:_SEAL_BYTES]:
+def _unsealed(name: str, data: bytes) -> bytes:
+    if hashlib.sha256(name.encode() + data[_SEAL_BYTES:]).digest() != data[:_SEAL_BYTES]:
         raise ValueError("it was changed after it was written")
     return data[_SEAL_BYTES:]
 
@@ -157,7 +157,7 @@ def damaged_indexes(store: Store) -> list[str]:
     for name in store.names():
         with store.unless_gone(name):
             try:
-                _unsealed(store.read(name))
+                _unsealed(name, store.read(name))
             except ValueError:
                 damaged.append(name)
     return damaged

@@ -243,7 +243,7 @@ def edit(values: dict[str, Any], path: str, change: Callable[[Any], Any]) -> Non
 )  # fmt: skip
 def test_a_manifest_that_was_written_wrong_is_found_though_its_seal_fits(train: Path, packing: Path, path: str) -> None:
     """Sealed again by whoever wrote it: then what it says must fit what lies there."""
-    values = unseal((packing / "manifest.json").read_bytes(), "x", "")
+    values = unseal((packing / "manifest.json").read_bytes(), "x", "", dict)
 
     def changed(value: Any) -> Any:
         match value:
@@ -276,7 +276,7 @@ def test_a_damaged_manifest_is_found(train: Path, packing: Path, text: str, inne
 
 @pytest.mark.parametrize("packing_name", ["../clips", "/etc", "0123456789", "", 7])
 def test_a_pointer_leads_nowhere_else(train: Path, packing_name: Any) -> None:
-    values = unseal((train / "manifest.json").read_bytes(), "x", "")
+    values = unseal((train / "manifest.json").read_bytes(), "x", "", dict)
     (train / "manifest.json").write_bytes(seal({**values, "packing": packing_name}))
     with pytest.raises(ShardError, match="names no packing"):
         open_set(str(train))
@@ -291,7 +291,7 @@ def test_tensors_that_are_not_in_the_tar_are_found(train: Path, packing: Path) -
     outputs = (replace(row, tensors=(replace(tensor, shape=(1, 3)),)), *rest)
     assert shard_digest(ledger.inputs, outputs, ledger.footer.tar) == ledger.footer.digest
     path.write_bytes(encode_ledger(replace(ledger, outputs=outputs), {}))
-    values = unseal((packing / "manifest.json").read_bytes(), "x", "")
+    values = unseal((packing / "manifest.json").read_bytes(), "x", "", dict)
     values["shards"][0]["ledger_size"] = path.stat().st_size
     (packing / "manifest.json").write_bytes(seal(values))
     point(Store(str(train)), *read_manifest(Store(str(packing))))

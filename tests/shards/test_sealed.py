@@ -17,11 +17,11 @@ VALUES = {"kind": "packed", "shards": ["000000", "000001"], "share": 0.5, "name"
 
 def test_what_was_written_comes_back(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    assert read_sealed(store, "x.json", "Write it again") is None
+    assert read_sealed(store, "x.json", "Write it again", dict) is None
     write_sealed(store, "x.json", VALUES)
-    assert read_sealed(store, "x.json", "Write it again") == VALUES
+    assert read_sealed(store, "x.json", "Write it again", dict) == VALUES
     assert not create_sealed(store, "x.json", {"other": 1})
-    assert read_sealed(store, "x.json", "Write it again") == VALUES
+    assert read_sealed(store, "x.json", "Write it again", dict) == VALUES
 
 
 def test_every_changed_byte_is_noticed() -> None:
@@ -31,23 +31,23 @@ def test_every_changed_byte_is_noticed() -> None:
             if changed != data[place]:
                 spoiled = data[:place] + bytes([changed]) + data[place + 1 :]
                 with pytest.raises(ShardError, match=r"^x cannot be read \((?s:.+)\)\. Write it again$"):
-                    unseal(spoiled, "x", "Write it again")
+                    unseal(spoiled, "x", "Write it again", dict)
 
 
 @pytest.mark.parametrize("cut", [0, 1, 20, -1])
 def test_a_document_that_is_cut_short_is_refused(cut: int) -> None:
     with pytest.raises(ShardError, match="x cannot be read"):
-        unseal(seal(VALUES)[:cut], "x", "Write it again")
+        unseal(seal(VALUES)[:cut], "x", "Write it again", dict)
 
 
 @pytest.mark.parametrize("data", [b"[]", b"null", b"[" * 100_000, b'{"a": NaN}', b"\xff", b'{"digest": []}'])
 def test_what_is_no_document_is_refused(data: bytes) -> None:
     with pytest.raises(ShardError):
-        unseal(data, "x", "Write it again")
+        unseal(data, "x", "Write it again", dict)
 
 
 def test_another_format_is_said_and_not_called_damage() -> None:
     """A document of the first format had no seal."""
     assert FORMAT_VERSION == 2
     with pytest.raises(ShardError, match="x has format 1; this version of shardprep reads 2"):
-        unseal(json.dumps({"format": 1, "kind": "base"}).encode(), "x", "Write it again")
+        unseal(json.dumps({"format": 1, "kind": "base"}).encode(), "x", "Write it again", dict)

@@ -245,7 +245,7 @@ def test_a_cache_that_says_something_else_is_found(output: Path) -> None:
     shard_set.current()
     shard_set.save_digests()
     assert problems(output / "scores") == []
-    known = read_sealed(shard_set.store, "digests.json", "") or {}
+    known = read_sealed(shard_set.store, "digests.json", "", dict) or {}
     for entry in known["ledgers"].values():
         entry["digest"] = "0" * 64
     write_sealed(shard_set.store, "digests.json", known)

@@ -144,3 +144,18 @@ def test_every_changed_byte_of_what_was_kept_is_found_and_gives_no_wrong_value(f
     ]
     run(recipe)
     assert list(verify(str(tmp_path / "out"))) == []
+
+
+def test_what_was_kept_of_one_tar_in_the_place_of_another_is_found_and_not_used(tmp_path: Path) -> None:
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    for name in ("one", "two"):
+        write_tar(tars / f"{name}.tar", {f"{name}.mp4": b"video"})
+    store = Store(str(tmp_path / "kept"))
+    indexes = TarIndexes(store)
+    fresh = listed(tars, indexes)
+    indexes.save()
+    first, second = sorted((tmp_path / "kept").iterdir())
+    first.write_bytes(second.read_bytes())
+    assert damaged_indexes(store) == [first.name]
+    assert listed(tars, TarIndexes(store)) == fresh
