@@ -15,6 +15,7 @@ from typing import Any
 
 from shardprep.core.frames import AllFrames, Frame, FramesWanted
 from shardprep.core.outcome import Dropped, Kept, Outcome
+from shardprep.core.progress import gets_on
 from shardprep.core.sample import Sample
 from shardprep.core.stage import ColumnType, Process, Stage, Watcher, Worker
 from shardprep.errors import Unavailable
@@ -81,6 +82,13 @@ def hang() -> None:
     time.sleep(1000)
 
 
+def work_on() -> None:
+    """Take long, and say all the while that it gets on."""
+    for _ in range(20):
+        time.sleep(0.1)
+        gets_on()
+
+
 def hang_with_the_gil() -> None:
     # PyDLL, other than CDLL, holds the GIL: no thread of the process runs any more.
     ctypes.PyDLL(None).sleep(1000)
@@ -106,7 +114,7 @@ def run_out_of_memory() -> None:
 
 MISDEEDS: dict[str, Callable[[], None]] = {f.__name__: f for f in (abort, segfault, leave, leave_politely, hang, hang_with_the_gil)}
 MISDEEDS |= {f.__name__: f for f in (eat, panic, cancel, exit_a_generator, fail_without_words, interrupt)}
-MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, lose_the_device, run_out_of_memory)}
+MISDEEDS |= {f.__name__: f for f in (hang_deaf, complain, lose_the_device, run_out_of_memory, work_on)}
 ANSWERS: dict[str, Callable[[list[Any]], Any]] = {
     "too_few": lambda outcomes: outcomes[:-1],
     "too_many": lambda outcomes: [*outcomes, outcomes[-1]],

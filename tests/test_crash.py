@@ -77,6 +77,11 @@ def test_a_stage_that_hangs(files: Path, tmp_path: Path, how: str, batch_size: i
     assert fate == Fate("failed", "misbehave", "timed-out", "misbehave: gave no answer within 0.3 s")
 
 
+def test_a_stage_that_takes_long_and_says_that_it_gets_on_is_not_taken_for_one_that_hangs(files: Path, tmp_path: Path) -> None:
+    summary = run_over(files, tmp_path, bad.Misbehave(how={bad.CULPRIT: "work_on"}, timeout_seconds=0.5))
+    assert (pass_of(summary).kept, pass_of(summary).failed) == (len(KEYS), {})
+
+
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_sample_that_takes_more_memory_than_a_worker_may_fails_alone(files: Path, tmp_path: Path, batch_size: int) -> None:
     # 64 MiB, and half a GiB for what libraries take.

@@ -149,7 +149,10 @@ class Stage:
 
     @property
     def timeout_seconds(self) -> float:
-        """A call that takes longer per sample fails its sample."""
+        """A call that takes longer per sample fails its sample: counted from when it began, or last said `core.progress.gets_on()`.
+
+        Decoding says so at every packet, so a long film takes the time that it takes.
+        """
         return 600
 
     @property

@@ -106,7 +106,7 @@ class Job(Generic[T]):
         # On a busy machine a process may take as long to start as either limit allows.
         slowest = max(open_limit_seconds, quiet_limit_seconds)
         quiet = now - self.begun > slowest if noted.pid is None else now - noted.beat > quiet_limit_seconds
-        overdue = [call for call in noted.calls if now - call.started > _limit_of(call, open_limit_seconds, quiet_limit_seconds)]
+        overdue = [call for call in noted.calls if now - call.since > _limit_of(call, open_limit_seconds, quiet_limit_seconds)]
         # A store that does not answer is nobody's call.
         self.is_quiet = (quiet and not noted.calls) or any(call.stage == COMMITTING for call in overdue)
         self.hung = next((call for call in overdue if call.stage != COMMITTING), None)
@@ -223,7 +223,7 @@ def with_fields(task: T, **changes: Any) -> T:
 
 
 def _seconds(call: Call) -> str:
-    return f"{call.limit_seconds:g} s" if call.limit_seconds is not None else f"{time.monotonic() - call.started:.0f} s"
+    return f"{call.limit_seconds:g} s" if call.limit_seconds is not None else f"{time.monotonic() - call.since:.0f} s"
 
 
 def _exit_words(exit_code: int | None) -> str:

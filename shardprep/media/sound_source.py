@@ -12,6 +12,7 @@ import numpy as np
 from av.audio.resampler import AudioResampler
 
 from shardprep.core.blob import Blob
+from shardprep.core.progress import gets_on
 from shardprep.media.container import DecodeError, decoder_words, open_container
 from shardprep.media.timeline import OnCorrupt, codec_name
 
@@ -122,6 +123,7 @@ def _frames(blob: Blob, first: float, on_corrupt: OnCorrupt) -> Iterator[AudioFr
         stream = container.streams.audio[0]
         try:
             for packet in container.demux(stream):
+                gets_on()
                 yield from _decoded(packet, first, on_corrupt)
         except av.error.FFmpegError as error:
             if on_corrupt == "fail":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import av.error
 
 from shardprep.core.blob import Blob
+from shardprep.core.progress import gets_on
 from shardprep.media.animated_webp import COPY_NAME
 from shardprep.media.container import MAX_PIXELS, DecodeError, check_fragments, decoder_words, open_container, open_video
 from shardprep.media.orientation import UPRIGHT, Orientation, orientation_of
@@ -289,6 +290,7 @@ def decodable_packets(container: InputContainer, stream: VideoStream, *, has_sta
     """
     waiting: list[Packet[VideoStream]] = []
     for packet in container.demux(stream):
+        gets_on()
         is_flush = not packet.size and packet.dts is None
         if not packet.size and not is_flush:
             continue  # an AVI marks a dropped frame so; given to a decoder it would end the stream

@@ -66,7 +66,7 @@ class RunSettings:
     """Failures at which the run stops: a number (20) or a share of a step's samples (0.01 or 1%);
     null: more than 10 that are also more than 5 %."""
     timeout_seconds: float | None = None
-    """Time that a stage may take for one sample; null: what each stage says."""
+    """Time that a stage may take for one sample; decoding and cutting: for a packet. null: what each stage says."""
     tmp: str | None = None
     """Folder for temporary files, which is made where it is not there; null: the system's."""
     storage_options: Mapping[str, Any] = field(default_factory=dict, repr=False)

@@ -9,8 +9,10 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from shardprep.core.progress import heard_by
 
 _BEAT_SECONDS = 1.0
 COMMITTING = "commit"
@@ -26,7 +28,8 @@ class Call:
     stage: str
     keys: tuple[str, ...]
     """The samples in work; none while a stage is opened."""
-    started: float
+    since: float
+    """When it began, or last said that it gets on."""
     limit_seconds: float | None
     """None: whoever watches the worker decides."""
 
@@ -56,13 +59,14 @@ class Journal:
 
     @contextmanager
     def call(self, stage: str, keys: Sequence[str], limit_seconds: float | None) -> Iterator[None]:
-        """Note a call while the body runs."""
+        """Note a call while the body runs; where that says that it gets on (`core.progress`), its limit counts anew."""
         with self._lock:
             number, self._next = self._next, self._next + 1
             self._calls[number] = Call(stage, tuple(keys), time.monotonic(), limit_seconds)
             self._write()
         try:
-            yield
+            with heard_by(lambda: self._renew(number)):
+                yield
         finally:
             with self._lock:
                 del self._calls[number]
@@ -76,6 +80,13 @@ class Journal:
         """Note that work gets on; called as often as you like."""
         if time.monotonic() - self._noted_at > _BEAT_SECONDS:
             with self._lock:
+                self._write()
+
+    def _renew(self, number: int) -> None:
+        call, now = self._calls[number], time.monotonic()
+        if now - call.since > min(_BEAT_SECONDS, (call.limit_seconds or _BEAT_SECONDS) / 4):
+            with self._lock:
+                self._calls[number] = replace(call, since=now)
                 self._write()
 
     def close(self) -> None:
@@ -102,7 +113,7 @@ def read_journal(path: str) -> Noted:
         if int(checksum, 16) != zlib.crc32(text):
             return Noted()
         noted = json.loads(text)
-        calls = (Call(c["stage"], tuple(c["keys"]), c["started"], c["limit_seconds"]) for c in noted["calls"])
+        calls = (Call(c["stage"], tuple(c["keys"]), c["since"], c["limit_seconds"]) for c in noted["calls"])
         return Noted(noted["pid"], tuple(calls), noted["beat"])
     except (OSError, ValueError, KeyError):
         return Noted()

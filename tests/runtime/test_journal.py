@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from shardprep.core.progress import gets_on
 from shardprep.runtime.journal import Journal, Noted, read_journal
 
 
@@ -22,6 +24,29 @@ def test_calls_in_progress_are_read_and_those_that_ended_are_not(tmp_path: Path)
             assert stages == [("score_a_with_a_long_name", ("first", "second"), 10.0), ("decode", ("third",), None)]
         assert [call.stage for call in read_journal(path).calls] == ["score_a_with_a_long_name"]
     assert read_journal(path).calls == ()
+
+
+def test_calls_in_which_somebody_says_that_they_get_on_count_anew(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    journal = Journal(path)
+    with journal.call("cut", ["first"], 0.04), journal.call("decode", ["first"], 0.04):
+        before = read_journal(path).calls
+        time.sleep(0.02)
+        gets_on()
+        assert [call.since > was.since + 0.02 for call, was in zip(read_journal(path).calls, before, strict=True)] == [True, True]
+    gets_on()
+    assert read_journal(path).calls == ()
+
+
+def test_another_threads_calls_do_not_count_anew(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    with Journal(path).call("model", ["first"], 0.04):
+        before = read_journal(path).calls
+        time.sleep(0.02)
+        thread = threading.Thread(target=gets_on)
+        thread.start()
+        thread.join()
+        assert read_journal(path).calls == before
 
 
 def test_a_call_that_raises_has_ended(tmp_path: Path) -> None:
