@@ -9,6 +9,7 @@ from dataclasses import replace
 from os import PathLike
 from typing import Any
 
+from shardprep.core.streams import open_closed_streams
 from shardprep.driver import plan as planning
 from shardprep.driver import run as running
 from shardprep.driver import status as looking
@@ -31,6 +32,7 @@ def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None,
     script for them. Without a reporter a terminal shows bars, a notebook lines, and everything else nothing. Raises
     RecipeError before anything runs where the recipe is wrong, and the errors of `shardprep.driver.run.run`.
     """
+    open_closed_streams()
     options = options or RunOptions()
     checked = _checked(recipe, options.until)
     if reporter is not None:
@@ -75,7 +77,8 @@ def shard_urls(url: str, storage_options: Mapping[str, Any] | None = None) -> li
 @contextmanager
 def _own_reporter() -> Iterator[Reporter]:
     is_notebook = "ipykernel" in sys.modules
-    if not is_notebook and not sys.stderr.isatty():
+    # It is None where it was closed when Python began.
+    if not is_notebook and (sys.stderr is None or not sys.stderr.isatty()):
         yield Silent()
         return
     from shardprep.cli import reporters

@@ -278,6 +278,7 @@ WRITERS = {
     "shardprep/executors/run_folder.py": "the lock of that folder",
     "shardprep/media/tonemap.py": "a curve that ffmpeg reads from a file, temporary",
     "shardprep/models/weights.py": "remembered digests, in the cache",
+    "shardprep/core/streams.py": "nothing: it leads streams that are closed to the null device",
     "shardprep/cli/starting.py": "a new recipe, where the user stands",
 }
 """Files that write something by other means than the store, and what."""

@@ -10,7 +10,7 @@ import typer
 import typer.core
 
 from shardprep.cli import describing, doctor, looking, running, starting
-from shardprep.cli.discreet import discreet
+from shardprep.cli.discreet import end_streams, take_streams
 from shardprep.cli.early import EXIT_STOPPED, say_stopped
 from shardprep.cli.stopping import EXIT_ABANDONED, stopping
 from shardprep.core.address_space import check_address_space, spare_address_space
@@ -97,5 +97,8 @@ def run_command_line() -> None:
     # A folder's name may be no UTF-8, and a terminal may know few characters: neither ends a run.
     if isinstance(sys.stdout, io.TextIOWrapper) and (sys.stdout.encoding, sys.stdout.errors) != ("utf-8", "surrogateescape"):
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = discreet(sys.stdout), discreet(sys.stderr)
-    app()
+    take_streams()
+    try:
+        app()
+    except SystemExit as ended:
+        raise SystemExit(end_streams(ended.code if isinstance(ended.code, int) else bool(ended.code))) from ended

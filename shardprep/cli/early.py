@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+from contextlib import suppress
 
 EXIT_STOPPED = 3
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,9 +37,15 @@ def say_stopped() -> None:
     sys.stderr.write(f"{_STOPPED}\n")
 
 
+def say_at_once(line: bytes) -> None:
+    """Write a line to standard error past whatever is being written there; where it cannot be written nobody hears it."""
+    with suppress(OSError):
+        os.write(2, line)
+
+
 def _end(number: int, frame: object) -> None:
     # Not an exception: an import may catch it, and standard error may be in the middle of a line.
-    os.write(2, f"{_STOPPED}\n".encode())
+    say_at_once(f"{_STOPPED}\n".encode())
     os._exit(EXIT_STOPPED)
 
 

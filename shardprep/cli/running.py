@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shardprep.cli.discreet import report_only
 from shardprep.cli.stopping import current_stop
 from shardprep.cli.stores import StoreOptions, read_options
 
@@ -185,6 +186,7 @@ def _run(wanted: _Wanted, log: Log, *, reuse: bool, retry: bool, repair: bool, r
     from shardprep.driver.model import RunOptions
     from shardprep.driver.run import run as run_recipe
 
+    report_only()
     recipe = wanted.load()
     with _reporter(log) as reporter:
         stop = current_stop()

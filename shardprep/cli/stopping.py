@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from shardprep.cli.early import SIGNALS, answered
+from shardprep.cli.early import SIGNALS, answered, say_at_once
 from shardprep.executors.stop import StopSignal
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class _Listener:
                     was_asked = True
             elif self.owes_a_word:
                 self.owes_a_word = False
-                os.write(2, _INTERRUPTING)
+                say_at_once(_INTERRUPTING)
             must_end = self._stop.abandon.is_set() or self.has_interrupted or not self._stop.is_watched
             if was_asked and must_end and deadline == math.inf:
                 deadline = time.monotonic() + _END_SECONDS
@@ -126,8 +126,8 @@ class _Listener:
             self.owes_a_word = True
         else:
             # print may be in the middle of a line in the main thread.
-            os.write(2, _ABANDONING if self._stop.abandon.is_set() else _FINISHING)
+            say_at_once(_ABANDONING if self._stop.abandon.is_set() else _FINISHING)
 
     def _end(self) -> NoReturn:
-        os.write(2, b"Stopped: something did not end within 8 s and was left as it stood. Run the command again.\n")
+        say_at_once(b"Stopped: something did not end within 8 s and was left as it stood. Run the command again.\n")
         os._exit(EXIT_ABANDONED)

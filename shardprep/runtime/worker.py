@@ -13,10 +13,11 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from multiprocessing.reduction import ForkingPickler
-from typing import Literal, TypeVar
+from typing import Literal, TextIO, TypeVar, cast
 
 from shardprep.core.fingerprint import canonical_json, settings_of
 from shardprep.core.stage import Process, Stage, Worker, stage_name
+from shardprep.core.streams import Unbroken
 from shardprep.errors import RecipeError, ShardError, ShardprepError, StoreError, Unavailable
 from shardprep.runtime.call import RAISED, DeviceLost, said_by
 from shardprep.runtime.held_memory import forget_base, held_at_rest, note_base
@@ -113,6 +114,8 @@ def start_worker(gpu: str | None, threads: int, parent: int, tmp: str) -> None:
     # What a killed worker leaves goes with the run's own folder.
     os.environ["TMPDIR"] = tempfile.tempdir = tmp
     _die_with(parent)
+    # What a stage prints is no part of its work.
+    sys.stdout, sys.stderr = cast(TextIO, Unbroken(sys.stdout)), cast(TextIO, Unbroken(sys.stderr))
 
 
 def attempt(function: Callable[[T], R], task: T, journal: str) -> R | WorkerProblem:
