@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import codecs
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from shardprep.core.blob import Blob, read_blob
 from shardprep.errors import SourceError
+from shardprep.sources.json_text import parse_json
 
 CAPTION_SUFFIXES = ("txt", "json")
 """In the order of preference."""
@@ -31,12 +31,8 @@ def read_caption(blob: Blob, suffix: str, what: str) -> str | None:
 
 
 def read_object(blob: Blob, what: str) -> dict[str, Any]:
-    """Return the JSON object of a file; SourceError where it is none."""
-    text = decode_text(_read(blob, MAX_JSON_BYTES, what), what)
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{what} is no JSON: {error}") from error
+    """Return the JSON object of a file; SourceError where it is none, or has two fields of one name."""
+    value = parse_json(decode_text(_read(blob, MAX_JSON_BYTES, what), what), what)
     if not isinstance(value, dict):
         raise SourceError(f"{what} holds a JSON {type(value).__name__}, expected an object with a text or caption field")
     return value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,6 +14,7 @@ from shardprep.core.quantity import counted
 from shardprep.errors import SourceError, WrongSource
 from shardprep.sources.captions import decode_text
 from shardprep.sources.columns import MAX_COLUMNS
+from shardprep.sources.json_text import named_twice, parse_json
 from shardprep.sources.keys import printable
 
 Row = Mapping[str, Any]
@@ -81,8 +81,8 @@ def _read_csv(text: str, delimiter: str, what: str, texts: Collection[str]) -> l
     names = lines[0][1]
     if len(names) > MAX_COLUMNS:
         raise SourceError(f"{what} has {len(names)} columns; a list may have {MAX_COLUMNS}. Leave out those that nobody reads")
-    if len(set(names)) < len(names):
-        raise SourceError(f"{what}: two columns are named {next(n for n in names if names.count(n) > 1)!r}; rename one")
+    if problem := named_twice(names):
+        raise SourceError(f"{what}: {problem}")
     for number, fields in lines[1:]:
         if len(fields) != len(names):
             there = f"{counted(len(fields), 'field')}, but {counted(len(names), 'column')} ({', '.join(names)})"
@@ -126,7 +126,7 @@ def _as_float(field: str) -> float | None:
 
 
 def _read_json(text: str, what: str) -> list[Row]:
-    value = _parse(text, what)
+    value = parse_json(text, what)
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list):
         raise SourceError(f"{what} holds a JSON {type(value).__name__}, expected a list of objects")
@@ -135,7 +135,7 @@ def _read_json(text: str, what: str) -> list[Row]:
 
 def _read_jsonl(text: str, what: str) -> list[Row]:
     lines = ((number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-    return _objects(((number, _parse(line, f"{what} line {number}")) for number, line in lines), f"{what} line")
+    return _objects(((number, parse_json(line, f"{what} line {number}")) for number, line in lines), f"{what} line")
 
 
 def _objects(rows: Iterable[tuple[int, Any]], what: str) -> list[Row]:
@@ -147,13 +147,6 @@ def _objects(rows: Iterable[tuple[int, Any]], what: str) -> list[Row]:
     return checked
 
 
-def _parse(text: str, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise SourceError(f"{what} is no JSON: {error}") from error
-
-
 def _read_parquet(blob: Blob, what: str) -> list[Row]:
     import pyarrow as pa
 
@@ -163,6 +156,8 @@ def _read_parquet(blob: Blob, what: str) -> list[Row]:
         table = open_parquet(blob).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
+    if problem := _fields_named_twice(table.schema):
+        raise SourceError(f"{what}: {problem}")
     try:
         rows: list[Row] = table.to_pylist()
     except UnicodeDecodeError as error:
@@ -170,6 +165,13 @@ def _read_parquet(blob: Blob, what: str) -> list[Row]:
     except (pa.ArrowException, ValueError) as error:
         raise SourceError(f"{what} is no Parquet file: {error}") from error
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _fields_named_twice(kind: Any) -> str | None:
+    """Say that two columns of a schema, or two fields of a type, have one name; of types within types too."""
+    own = [kind.field(place) for place in range(kind.num_fields)] if hasattr(kind, "num_fields") else list(kind)
+    inner = (_fields_named_twice(one.type) for one in own)
+    return named_twice(one.name for one in own) or next(filter(None, inner), None)
 
 
 def _undecoded_at(table: Any) -> str:

@@ -40,8 +40,8 @@ class SourceSpec:
     root: str | None = None
     """The folder that a list's relative paths start from; by default the list's own."""
     captions: Literal["beside", "none"] = "beside"
-    """`beside`: `a.txt`, or the text or caption of `a.json`, beside `a.mp4` is its caption, and the fields of the JSON
-    become `meta.*`; `none`: neither."""
+    """`beside`: `a.txt`, or where it holds no text the text or caption of `a.json`, beside `a.mp4` is its caption, and the fields of
+    the JSON become `meta.*`; `none`: neither."""
     images: bool = False
     """Whether images in folders are samples too, of one frame (an animated WebP: a video); one beside a video of the same name never is."""
     group_by: str | None = None

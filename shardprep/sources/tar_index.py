@@ -29,8 +29,8 @@ TEXT_SUFFIX = "txt"
 _SUFFIX = re.compile(r"[a-z0-9_+-]+(\.[a-z0-9_+-]+)*")
 _DOCUMENTS = "documents.json.z"
 _FILES_AT_ONCE = 16
-_FORMAT = 4
-"""Raised where a tar is read in another way, so that what was kept is not used."""
+_FORMAT = 5
+"""Raised where a tar or a JSON file is read in another way, so that what was kept is not used."""
 _SEAL_BYTES = 32
 
 
@@ -103,7 +103,7 @@ class TarIndexes:
             return {}
         self._used.add(_DOCUMENTS)
         before = self._read_documents()
-        names = {url: f"{printable(public(url))}|{file.size}|{file.version}" for url, file in files.items()}
+        names = {url: f"{_FORMAT}|{printable(public(url))}|{file.size}|{file.version}" for url, file in files.items()}
         new = [url for url in files if names[url] not in before]
         with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
             now = dict(zip(new, threads.map(lambda url: read(url, files[url]), new), strict=True))

@@ -124,7 +124,8 @@ def _read_document(url: str, file: StoredFile, storage_options: Mapping[str, Any
 
 def _with_document(entry: SourceEntry, answer: Mapping[str, Any], meta: Mapping[str, Any]) -> SourceEntry:
     texts = tuple(caption for caption in entry.captions if caption.suffix != RECORD_SUFFIX)
-    text = None if texts else caption_of(answer.get("document") or {})
+    # As in tars, the text file's caption is put over it when the entry is opened, and one without text leaves it.
+    text = caption_of(answer.get("document") or {})
     documents = tuple(caption for caption in entry.captions if caption.suffix == RECORD_SUFFIX)
     problem = entry.problem or answer.get("problem")
     return replace(entry, captions=texts, documents=documents, columns=caption_and_meta(text, meta), problem=problem)

@@ -175,6 +175,9 @@ def test_a_setting_that_names_no_column(folder: Path, settings: dict[str, Any], 
         ("l.csv", b"path,path\na,b\n", "two columns are named 'path'"),
         ("l.csv", b"path,text\na.mp4,one,two\n", "line 2: 3 fields, but 2 columns"),
         ("l.csv", b'path,text\na.mp4,"one\n', "line 2"),
+        ("l.jsonl", b'{"path": "a"}\n{"path": "a", "n": 1, "n": 2}\n', "l.jsonl line 2: two columns are named 'n'; rename one"),
+        ("l.jsonl", b'{"path": "a", "path": "b"}\n', "l.jsonl line 1: two columns are named 'path'; rename one"),
+        ("l.json", b'[{"path": "a", "meta": [{"text": "one", "text": "one"}]}]', "l.json: two columns are named 'text'; rename one"),
         ("l.json", b"{", "is no JSON"),
         ("l.json", b"[" * 100000, "is no JSON"),
         ("l.json", b"3", "JSON int, expected a list"),
@@ -221,6 +224,23 @@ def test_parquet_types(folder: Path) -> None:
     rows = [{"path": "clips/a.mp4", "day": dt.date(2024, 5, 1), "raw": b"\x00\xff", "tags": ["x"], "in": {"a b": 1}}]
     meta = listed(write_list(folder / "l.parquet", rows))[0].record["meta"]
     assert meta == {"day": "2024-05-01", "raw": "00ff", "tags": ["x"], "in": {"a_b": 1}}
+
+
+def test_a_parquet_list_with_two_columns_of_one_name_is_refused_as_a_csv_is(folder: Path) -> None:
+    paths, numbers = pa.array(["a.mp4"]), pa.array([1])
+    nested = pa.StructArray.from_arrays([numbers, numbers], names=["n", "n"])
+    tables = [
+        pa.Table.from_arrays([paths, numbers, numbers], names=["path", "n", "n"]),
+        pa.Table.from_arrays([paths, nested], names=["path", "meta"]),
+        pa.Table.from_arrays([paths, pa.ListArray.from_arrays([0, 1], nested)], names=["path", "meta"]),
+    ]
+    for table in tables:
+        pq.write_table(table, folder / "twice.parquet")
+        with pytest.raises(SourceError, match=r"twice\.parquet: two columns are named 'n'; rename one"):
+            listed(folder / "twice.parquet")
+    (folder / "twice.csv").write_text("path,n,n\na.mp4,1,1\n")
+    with pytest.raises(SourceError, match=r"twice\.csv: two columns are named 'n'; rename one"):
+        listed(folder / "twice.csv")
 
 
 def test_a_path_that_is_no_utf8(folder: Path) -> None:

@@ -312,6 +312,27 @@ def test_json_of_too_many_columns_or_levels_costs_its_own_sample(tmp_path: Path)
     ]
 
 
+def test_a_json_with_a_field_twice_fails_its_own_sample(tmp_path: Path) -> None:
+    write_tar(tmp_path / "a.tar", {"a.mp4": b"a", "a.json": b'{"n": 1, "n": 2}', "b.mp4": b"b", "b.json": b'{"n": 1}'})
+    first, second = listed(tmp_path / "a.tar")
+    assert (first.problem, second.problem) == ("bad-json: a.json: two columns are named 'n'; rename one", None)
+
+
+@pytest.mark.parametrize("empty", ["", " \n\t", "\ufeff"])
+def test_an_empty_text_file_does_not_hide_the_caption_of_the_json_in_folders_and_tars(tmp_path: Path, empty: str) -> None:
+    document = {"text": "  ", "caption": "from json"}
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/a.mp4").write_bytes(b"a")
+    (tmp_path / "folder/a.txt").write_text(empty)
+    (tmp_path / "folder/a.json").write_text(json.dumps(document))
+    write_tar(tmp_path / "t.tar", {"a.json": json.dumps(document).encode(), "a.mp4": b"a", "a.txt": empty.encode()})
+    (beside,), (inside,) = list_source(SourceSpec(videos=str(tmp_path / "folder"))), listed(tmp_path / "t.tar")
+    assert [open_entry(entry).get("caption.text") for entry in (beside, inside)] == ["from json", "from json"]
+    (tmp_path / "folder/a.txt").write_text("from text")
+    (written,) = list_source(SourceSpec(videos=str(tmp_path / "folder")))
+    assert open_entry(written).get("caption.text") == "from text"
+
+
 @pytest.mark.parametrize("suffixes", [("json", "JSON"), ("txt", "TXT")])
 def test_two_members_of_one_meaning_are_said(tmp_path: Path, suffixes: tuple[str, str]) -> None:
     members = {"jj.mp4": b"video", f"jj.{suffixes[0]}": b"{}", f"jj.{suffixes[1]}": b"{}", "ok.mp4": b"video"}

@@ -17,7 +17,7 @@ from shardprep.core.blob import read_blob
 from shardprep.core.sample import IMAGE_SUFFIXES, KEY_PATTERN, VIDEO_SUFFIXES
 from shardprep.errors import RecipeError, SourceChanged, SourceError, WrongSource
 from shardprep.shards.store import Store
-from shardprep.sources import videos
+from shardprep.sources import tar_index, videos
 from shardprep.sources.entry import SourceEntry, open_entry
 from shardprep.sources.listing import list_source
 from shardprep.sources.spec import SourceSpec
@@ -237,6 +237,17 @@ def test_all_fields_of_a_json_beside_a_video_are_metadata(tmp_path: Path) -> Non
     assert all("meta" not in entry.record for entry in list_source(SourceSpec(videos=str(tmp_path), captions="none")))
 
 
+def test_a_json_with_a_field_twice_fails_its_own_sample(tmp_path: Path) -> None:
+    put(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    (tmp_path / "a.json").write_text('{"caption": "one", "caption": "two"}')
+    (tmp_path / "b.json").write_text('{"owner": {"n": 1, "n": 2}}')
+    (tmp_path / "c.json").write_text('{"owner": {"n": 1}, "n": 2}')
+    problems = {entry.path[0]: entry.problem for entry in list_source(SourceSpec(videos=str(tmp_path)))}
+    assert str(problems["a"]).endswith("a.json: two columns are named 'caption'; rename one")
+    assert str(problems["b"]).endswith("b.json: two columns are named 'n'; rename one")
+    assert (str(problems["b"]).startswith("bad-json: "), problems["c"]) == (True, None)
+
+
 def test_a_json_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "v/a.mp4", "v/b.mp4")
     for name in "ab":
@@ -261,6 +272,8 @@ def test_a_json_that_did_not_change_is_not_read_again(tmp_path: Path, monkeypatc
     (tmp_path / "v/b.json").write_text('{"n": "new"}')
     assert [entry.record["meta"]["n"] for entry in listed()] == ["a", "new"]
     assert [Path(name).name for name in read] == ["b.json"]
+    monkeypatch.setattr(tar_index, "_FORMAT", 0)
+    assert (len(listed()), len(read)) == (2, 2), "what was read in another way is read again"
 
 
 def test_the_version_follows_the_file_and_its_caption(tmp_path: Path) -> None:
