@@ -142,7 +142,7 @@ class Frames:
     """The frames that one stage asked for of one sample."""
 
     images: Any
-    """uint8 array [num, height, width, 3] (or [num, height, width] for gray), upright, in square pixels."""
+    """uint8 array [num, height, width, 3] (or [num, height, width] for gray), upright, in square pixels; a stage gets it read-only."""
     indices: tuple[int, ...]
     """Indices in presentation order."""
     seconds: tuple[float, ...]

@@ -39,7 +39,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Sample:
-    """One key with its record and its members by role; stages return changed copies, never change one in place."""
+    """One key with its record and its members by role; stages return changed copies. What one changes in place is its own copy alone."""
 
     key: str
     record: Record = field(default_factory=dict)

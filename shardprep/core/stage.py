@@ -72,7 +72,7 @@ class Watcher(Protocol):
     """Sees every frame of one sample and then says its outcome; nothing of the video stays in memory."""
 
     def see(self, frame: Frame) -> None:
-        """Take the next frame in presentation order; the array is only valid during the call."""
+        """Take the next frame in presentation order; the array is read-only, and only valid during the call."""
         ...
 
     def finish(self) -> Outcome:
@@ -177,7 +177,11 @@ class Stage:
         return self.process
 
     def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
-        """Return exactly one outcome per sample, in order."""
+        """Return exactly one outcome per sample, in order.
+
+        The samples are this call's own: what is changed in place reaches nobody else, and counts as written where it comes
+        back. Frames are read-only.
+        """
         raise TypeError(f"{type(self).__name__} implements neither process nor open nor watch")
 
     def watch(self, sample: Sample) -> Watcher:

@@ -28,16 +28,23 @@ class FramePixels:
         self._made: dict[tuple[Size, str], Image] = {}
 
     def get(self, wanted: FramesWanted) -> Image | None:
-        """Return what `wanted` asks for of this frame, upright; None where it asks for no pixels."""
+        """Return what `wanted` asks for of this frame, upright and read-only; None where it asks for no pixels."""
         if wanted.colour == "none":
             return None
         key = (wanted.size, wanted.colour)
         if key not in self._made:
             native = (Native(), wanted.colour)
             if native not in self._made:
-                self._made[native] = self._converter.convert(self._frame, wanted.colour)
-            self._made[key] = resize(self._made[native], wanted.size)
+                self._made[native] = _read_only(self._converter.convert(self._frame, wanted.colour))
+            self._made[key] = _read_only(resize(self._made[native], wanted.size))
         return self._made[key]
+
+
+def _read_only(image: Image) -> Image:
+    """Return a view that cannot be written to: whoever asks for the same pixels gets the same array."""
+    view = image.view()
+    view.setflags(write=False)
+    return view
 
 
 class PixelConverter:

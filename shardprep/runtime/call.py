@@ -13,6 +13,7 @@ from shardprep.core.stage import Process, Stage, stage_name
 from shardprep.errors import ShardError, StoreError, Unavailable
 from shardprep.models.memory import is_device_lost, is_out_of_memory
 from shardprep.runtime.contract import broken_promise
+from shardprep.runtime.copies import own, own_outcome
 from shardprep.runtime.item import Work
 
 RAISED = BaseException
@@ -103,10 +104,10 @@ def _returned(stage: Stage, process: Process, batch: Sequence[Sample], work: Wor
     name = stage_name(stage)
     try:
         with work.journal.call(name, [sample.key for sample in batch], work.limit_of(stage, len(batch))), work.timed(name):
-            # As a tuple: a stage that changes its batch would change what its outcomes are counted against.
-            returned: Any = process(tuple(batch))
+            # Copies, in a tuple: what a stage changes in place is neither what it is judged by nor what a call in parts gets.
+            returned: Any = process(tuple(map(own, batch)))
             outcomes = list(returned) if hasattr(returned, "__iter__") else returned
-        return broken_promise(stage, batch, outcomes) or outcomes
+        return broken_promise(stage, batch, outcomes) or list(map(own_outcome, outcomes))
     except RAISED as error:
         if said_by(error) and is_device_lost(error):
             raise DeviceLost(name, [sample.key for sample in batch], _words(error)) from error

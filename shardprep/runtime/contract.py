@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import is_
 from typing import Any
 
 from shardprep.core.outcome import Dropped, Failed, Joined, Kept, Outcome, Split
 from shardprep.core.quantity import counted
-from shardprep.core.sample import KEY_PATTERN, Sample, flatten
+from shardprep.core.sample import KEY_PATTERN, Record, Sample
 from shardprep.core.stage import Stage, stage_name
-
-_PLAIN = (str, int, float, bool, list, tuple)
 
 
 def broken_promise(stage: Stage, batch: Sequence[Sample], outcomes: Any) -> Failed | None:
@@ -52,8 +51,14 @@ def _kept_problem(stage: Stage, sample: Sample, kept: object) -> str | None:
         return f"Kept({type(kept).__name__}) for {sample.key}; what is kept is a Sample"
     if kept.key != sample.key:
         return f"the sample {kept.key} in the place of {sample.key}; outcomes come in the order of the batch"
-    undeclared = next((name for name in _changes(sample, kept) if name not in stage.writes), None)
-    return f"{sample.key} with {undeclared} written, which it does not declare in `writes`" if undeclared else None
+    if undeclared := next((name for name in _changes(sample, kept) if name not in stage.writes), None):
+        return f"{sample.key} with {undeclared} written, which it does not declare in `writes`"
+    lost = next((name for name in _losses(sample, kept) if name not in stage.writes), None)
+    return (
+        f"{sample.key} without {lost}; a stage that keeps a sample takes nothing away that it does not declare in `writes`"
+        if lost
+        else None
+    )
 
 
 def _joined_problem(sample: Sample, kept: object) -> str | None:
@@ -90,14 +95,48 @@ def _split_problem(sample: Sample, children: Sequence[tuple[str, object]]) -> st
 
 def _changes(before: Sample, after: Sample) -> Iterator[str]:
     """Yield the columns and roles that were added or changed."""
-    if after.record is not before.record:
-        old = dict(flatten(before.record))
-        yield from (name for name, value in flatten(after.record) if not _is_same(value, old.get(name)))
+    yield from _written(before.record, after.record)
     yield from (role for role, member in after.members.items() if before.members.get(role) is not member)
 
 
-def _is_same(new: object, old: object) -> bool:
-    return new is old or (isinstance(new, _PLAIN) and type(new) is type(old) and new == old)
+def _losses(before: Sample, after: Sample) -> Iterator[str]:
+    """Yield the columns and roles that are there no more."""
+    yield from _removed(before.record, after.record)
+    yield from (role for role in before.members if role not in after.members)
+
+
+def _written(before: Record, after: Record, prefix: str = "") -> Iterator[str]:
+    for name, value in after.items():
+        old = before.get(name)
+        # Of a copy the leaves are the same objects.
+        if value is old:
+            continue
+        if isinstance(value, Mapping):
+            yield from _written(old if isinstance(old, Mapping) else {}, value, f"{prefix}{name}.")
+        elif not _is_same(value, old):
+            yield f"{prefix}{name}"
+
+
+def _removed(before: Record, after: Record, prefix: str = "") -> Iterator[str]:
+    for name, value in before.items():
+        if isinstance(value, Mapping):
+            new = after.get(name)
+            yield from _removed(value, new if isinstance(new, Mapping) else {}, f"{prefix}{name}.")
+        elif value is not None and name not in after:
+            yield f"{prefix}{name}"
+
+
+def _is_same(new: Any, old: Any) -> bool:
+    if new is old:
+        return True
+    if type(new) is not type(old):
+        return False
+    if isinstance(new, (list, tuple)):
+        return len(new) == len(old) and (all(map(is_, new, old)) or all(map(_is_same, new, old)))
+    if hasattr(new, "tolist"):
+        return _is_same(new.tolist(), old.tolist())
+    is_nan = new != new and old != old
+    return bool(is_nan or new == old)
 
 
 def _wrong(detail: str) -> Failed:

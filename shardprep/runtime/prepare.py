@@ -123,4 +123,9 @@ def _decode(
             on_corrupt=settings.on_corrupt,
         )
     work.count_decodes(result.num_decodes)
-    return {place: frames for place, frames in zip(places, result.frames, strict=True) if frames is not None}
+    made = {place: frames for place, frames in zip(places, result.frames, strict=True) if frames is not None}
+    for frames in made.values():
+        # A call that is asked again in parts gets the same frames.
+        if frames.images is not None:
+            frames.images.setflags(write=False)
+    return made

@@ -8,6 +8,7 @@ from shardprep.core.sample import Sample
 from shardprep.core.stage import Stage, Watcher, stage_name
 from shardprep.runtime.call import RAISED, failure_of
 from shardprep.runtime.contract import broken_promise
+from shardprep.runtime.copies import own, own_outcome
 from shardprep.runtime.item import Work
 
 
@@ -19,7 +20,7 @@ class Watch:
         self._watcher: Watcher | None = None
         self._outcome: Outcome | None = None
         try:
-            self._watcher = stage.watch(sample)
+            self._watcher = stage.watch(own(sample))
         except RAISED as error:
             self._outcome = self._failure(error)
 
@@ -39,7 +40,7 @@ class Watch:
             return self._outcome
         try:
             outcome = self._watcher.finish()
-            return broken_promise(self._stage, [self._sample], [outcome]) or outcome
+            return broken_promise(self._stage, [self._sample], [outcome]) or own_outcome(outcome)
         except RAISED as error:
             return self._failure(error)
 

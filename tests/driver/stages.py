@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from shardprep.core.blob import BytesBlob, read_blob
 from shardprep.core.outcome import Failed, Joined, Kept, Outcome, Split
@@ -20,6 +21,8 @@ LOG = "SHARDPREP_TEST_LOG"
 _NUMBER: Mapping[str, ColumnType] = {"scores.number": "double"}
 _TAIL: Mapping[str, ColumnType] = {"tail": "member", "scores.tail": "double"}
 _HALF: Mapping[str, ColumnType] = {"video": "member", "clip.index": "int64"}
+_RENUMBERED: Mapping[str, ColumnType] = {"scores.renumbered": "double"}
+_NAME: Mapping[str, ColumnType] = {"copy.name": "string"}
 _PAIR: Mapping[str, ColumnType] = {"pair.size": "int64"}
 
 
@@ -114,3 +117,27 @@ class JoinPairs(Stage):
         note(f"join {len(batch)}")
         first = batch[0]
         return [Kept(first.with_columns({"pair.size": len(batch)})), *(Joined(first.key) for _ in batch[1:])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renumber(Map):
+    """Changes the odd samples in place beside what it declares."""
+
+    writes = _RENUMBERED
+
+    def apply(self, sample: Sample) -> Sample:
+        source: Any = sample.record["source"]
+        if Path(source["name"]).stem[-1] in "13579":
+            source["name"] = "changed"
+        return sample.with_columns({"scores.renumbered": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyName(Map):
+    """Writes the name that it sees."""
+
+    reads = ("source.name",)
+    writes = _NAME
+
+    def apply(self, sample: Sample) -> Sample:
+        return sample.with_columns({"copy.name": sample.get("source.name")})
