@@ -13,12 +13,21 @@ from typing import Any, TypeVar
 
 from pebble import ProcessPool
 
+from shardprep.core.address_space import address_space_limit, limit_words
+from shardprep.errors import RunFailed
 from shardprep.executors.main_module import WorkerContext
 from shardprep.runtime.worker import start_worker
 
 _JOIN_SECONDS = 15.0
 
 R = TypeVar("R")
+
+
+def _of_limits() -> str:
+    """Say what a process needs more of to start threads."""
+    limit = address_space_limit()
+    what = f", and {limit_words(limit)}. Raise it, or" if limit is not None else ". Raise the limit of processes (`ulimit -u`), or"
+    return f"{what} take fewer `workers`"
 
 
 class Slot:
@@ -59,6 +68,9 @@ class Slot:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return self._start_process(function, *arguments)
+        except RuntimeError as error:
+            # Python's word where a thread cannot be started: the pool has one to watch its process.
+            raise RunFailed(f"a worker process cannot be started ({error}){_of_limits()}") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
