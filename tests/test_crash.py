@@ -178,7 +178,7 @@ def test_a_watcher_in_the_thread_that_decodes(videos: Path, tmp_path: Path, how:
 def test_a_child_that_kills_its_process(files: Path, tmp_path: Path) -> None:
     summary = run_over(files, tmp_path, SplitInTwo(), bad.AbortOnChild(key_end="-00001"))
     step = summary.steps[-1]
-    assert (step.kept, step.failed, step.samples_out) == (8, {"worker-died": 1}, 15)
+    assert (step.kept, step.failed, step.children_failed, step.samples_out) == (8, {}, {"worker-died": 1}, 15)
     assert len(fates(tmp_path)) == 8
     assert [key for key, fate in fates(tmp_path, role="output").items() if fate.reason == "worker-died" and key.startswith("v5")]
 

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from shardprep.driver.model import RunPlan, StepPlan
 
 _TEXTS = ("step", "kind")
-_COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", "dropped", "failed", "samples", "there", "to come", "worker time")
-_OF_STATUS = ("dropped", "failed")
+_OF_STATUS = ("dropped", "failed", "children dropped", "children failed")
 """Columns that only a state has, and only where they say something."""
+_COLUMNS = (*_TEXTS, "done", "stale", "new", "follow", *_OF_STATUS, "samples", "there", "to come", "worker time")
 _SHORTEST = 8
 """Characters of a step's name below which it says nothing."""
 
@@ -38,7 +38,8 @@ def print_plan(found: RunPlan, as_json: bool, verdict: str) -> None:
 
 
 def _numbers(step: StepPlan) -> list[str]:
-    counts = (step.done, step.stale, step.new, step.follows, sum(step.dropped.values()), sum(step.failed.values()))
+    lost = (step.dropped, step.failed, step.children_dropped, step.children_failed)
+    counts = (step.done, step.stale, step.new, step.follows, *(sum(reasons.values()) for reasons in lost))
     shards = [str(number) if number else "" for number in counts]
     samples = "" if not step.has_work else UNKNOWN if step.samples is None else str(step.samples)
     there = "" if step.kind == "source" and step.has_work else size_or_unknown(step.num_bytes)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from shardprep.cli.progress import StepProgress
 from shardprep.core.quantity import counted
-from shardprep.shards.counts import num_inputs, num_lost, num_outputs
+from shardprep.shards.counts import num_inputs, num_outputs
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -53,7 +53,8 @@ class LineReporter:
 
     def shard_done(self, name: str, shard: str, counts: Mapping[str, int], seconds: float) -> None:
         self._steps[name].add(counts)
-        numbers = "  ".join(f"{fate} {number}" for fate, number in fates(counts).items())
+        shown = {fate: number for fate, number in fates(counts).items() if number or not fate.startswith("children_")}
+        numbers = "  ".join(f"{fate.replace('_', ' ')} {number}" for fate, number in shown.items())
         self._say(f"{name} {shard}  {numbers}  {seconds:.1f} s  ({self._steps[name].words(time.monotonic())})")
 
     def message(self, text: str) -> None:
@@ -154,9 +155,10 @@ def _make_progress(console: Console) -> Progress:
 
 
 def fates(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return a shard's samples in and out, dropped and failed (children too), from the counts of its ledger."""
-    lost = {"dropped": num_lost(counts, "dropped"), "failed": num_lost(counts, "failed")}
-    return {"in": num_inputs(counts), "out": num_outputs(counts), **lost}
+    """Return a shard's samples in and out, how many of those in were dropped and failed, and how many children, from its counts."""
+    lost = {fate: counts.get(f"input.{fate}", 0) for fate in ("dropped", "failed")}
+    children = {f"children_{fate}": counts.get(f"output.{fate}", 0) for fate in ("dropped", "failed")}
+    return {"in": num_inputs(counts), "out": num_outputs(counts), **lost, **children}
 
 
 def step_fields(summary: StepSummary) -> dict[str, Any]:
@@ -170,6 +172,8 @@ def step_fields(summary: StepSummary) -> dict[str, Any]:
         "kept": summary.kept,
         "dropped": dict(summary.dropped),
         "failed": dict(summary.failed),
+        "children_dropped": dict(summary.children_dropped),
+        "children_failed": dict(summary.children_failed),
         "shards_made": summary.shards_made,
         "shards_done": summary.shards_done,
         "worked_on": summary.worked_on,

@@ -122,9 +122,9 @@ def status(output: OutputArgument, as_json: AsJson = False, store: StoreOptions 
     made = f"{stale} {was(stale)} made from something else than what is there"
     verdict = f"not complete: {counted(missing, 'shard')} {are(missing)} missing, {made}; run the recipe again"
     failed = [
-        f"{sum(step.failed.values())} failed: shardprep table {shlex.quote(step.url)} --fate failed"
+        f"{step.num_failed} failed: shardprep table {shlex.quote(step.url)} --fate failed"
         for step in found.steps
-        if step.failed and step.url
+        if step.num_failed and step.url
     ]
     print_plan(found, as_json, "\n".join([verdict if missing or stale else "complete", *failed]))
 

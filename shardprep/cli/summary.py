@@ -74,7 +74,7 @@ def failure_lines(summary: RunSummary) -> list[str]:
     lines = []
     for step in summary.steps:
         if step.first_failure:
-            lines.append(f"{step.name}: {sum(step.failed.values())} failed; the first, {step.first_failure}")
+            lines.append(f"{step.name}: {step.num_failed} failed; the first, {step.first_failure}")
             lines.append(f"    all of them: shardprep table {shlex.quote(f'{summary.output}/{step.name}')} --fate failed")
     empty = next((step for step in summary.steps if step.kept_nothing), None)
     if empty is not None:
@@ -85,24 +85,39 @@ def failure_lines(summary: RunSummary) -> list[str]:
 
 
 def summary_table(summary: RunSummary) -> Table:
-    """Return the table of a run: per step the samples in, kept and out, dropped and failed by reason, shards, seconds."""
+    """Return the table of a run: per step the samples in, which are kept, dropped and failed together, those out, shards, seconds.
+
+    Where a step lost children of its samples a column tells how many.
+    """
     table = Table("step", box=box.SIMPLE_HEAD, show_edge=False)
-    for column in ("samples in", "kept", "out"):
+    for column in ("samples in", "kept"):
         table.add_column(column, justify="right")
-    table.add_column("dropped", overflow="fold")
-    table.add_column("failed", overflow="fold")
-    table.add_column("shards", justify="right")
-    table.add_column("seconds", justify="right")
+    for column in ("dropped", "failed"):
+        table.add_column(column, overflow="fold")
+    table.add_column("out", justify="right")
+    children = {step.name: lost_children(step) for step in summary.steps}
+    if any(children.values()):
+        table.add_column("children lost", overflow="fold")
+    for column in ("shards", "seconds"):
+        table.add_column(column, justify="right")
     for step in summary.steps:
         table.add_row(
             f"{step.name}\nRANDOM MODEL: {', '.join(step.random_models)}" if step.random_models else step.name,
-            *map(str, (step.samples_in, step.kept, step.samples_out)),
+            *map(str, (step.samples_in, step.kept)),
             reasons(step.dropped),
             reasons(step.failed),
+            str(step.samples_out),
+            *([children[step.name]] if any(children.values()) else []),
             shards_words(step),
             f"{step.seconds:.1f}",
         )
     return table
+
+
+def lost_children(step: StepSummary) -> str:
+    """Return `dropped 4: too-short 4; failed 1: refused 1` of the children of a step that splits; an empty text where none were lost."""
+    lost = [("dropped", step.children_dropped), ("failed", step.children_failed)]
+    return "; ".join(f"{word} {reasons(counts)}" for word, counts in lost if counts)
 
 
 def shards_words(step: StepSummary) -> str:
@@ -119,4 +134,5 @@ def reasons(counts: Mapping[str, int]) -> str:
 
 def _whereto(step: StepSummary) -> str:
     gone = [("dropped", step.dropped), ("failed", step.failed)]
-    return "; ".join(f"{word} {reasons(counts)}" for word, counts in gone if counts) or "no samples came of them"
+    children = [f"of their children {lost_children(step)}"] if lost_children(step) else []
+    return "; ".join([*(f"{word} {reasons(counts)}" for word, counts in gone if counts), *children]) or "no samples came of them"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from shardprep.cli.reporters import make_console
@@ -25,10 +26,14 @@ def samples(url: str, storage_options: Mapping[str, Any] | None = None) -> pa.Ta
 
 
 def fates(url: str, fate: str, storage_options: Mapping[str, Any] | None = None) -> pa.Table:
-    """Return the ledger rows of a set that have this fate: inputs, and children that did not come to be."""
+    """Return the samples with this fate: of `kept` those that the set holds, else inputs, and children that did not come to be.
+
+    A row of an input sample has the role `input`; one of a sample that came out, or should have, `output` with its parent's key.
+    """
     from shardprep.packed.sets import fates_table
 
-    return fates_table(url, storage_options, fate=fate).drop_columns(["step", "shard"])
+    rows = fates_table(url, storage_options, fate=fate).drop_columns(["step", "shard"])
+    return rows.filter(pc.equal(rows["role"], "output")) if fate == "kept" else rows
 
 
 def flatten(table: pa.Table) -> pa.Table:

@@ -9,7 +9,7 @@ from typing import Any
 from shardprep.core.quantity import counted
 
 _ESSENTIAL = (
-    "key", "stage", "reason", "detail", "scores", "clip.seconds", "media.height", "media.width", "media.fps",
+    "key", "role", "stage", "reason", "detail", "parent", "scores", "clip.seconds", "media.height", "media.width", "media.fps",
     "media.codec", "media.seconds", "caption.text", "source.name", "latent.shape", "t5.num_tokens", "media.num_frames", "members",
     "column", "count", "nulls", "min", "median", "max", "p25", "p75", "p05", "p95", "most_common", "distinct",
 )  # fmt: skip
@@ -34,10 +34,11 @@ def lay_out(rows: Sequence[Mapping[str, Any]], names: Sequence[str], width: int,
     longest, digits = (_LONGEST_ASKED, 6) if asked else (_LONGEST, 4)
     cells = {name: [cell(row[name], _WHOLE if name == "key" else longest, digits) for row in rows] for name in names}
     widths = {name: max([len(part) for part in _heading(name)] + [len(text) for text in texts]) for name, texts in cells.items()}
-    shown = list(names) if asked else _fitting(names, widths, width)
+    telling = [name for name in names if asked or not _says_nothing(name, rows)]
+    shown = telling if asked else _fitting(telling, widths, width)
     left = width - sum(widths[name] + len(_GAP) for name in shown) + len(_GAP)
-    if left < 0 or (not asked and len(shown) <= min(_FEW, len(names) - 1)):
-        shown = list(names) if asked else _by_rank(names)[:10]
+    if left < 0 or (not asked and len(shown) <= min(_FEW, len(telling) - 1)):
+        shown = telling if asked else _by_rank(telling)[:10]
         lines = [*_blocks(rows, shown, width)]
     else:
         for name in [name for name in _STRETCHED if name in shown][:1]:
@@ -104,6 +105,13 @@ def _fitting(names: Sequence[str], widths: Mapping[str, int], width: int) -> lis
             chosen.append(name)
             left -= widths[name] + len(_GAP)
     return sorted(chosen, key=lambda name: (_reading(name), names.index(name)))
+
+
+def _says_nothing(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the column only tells apart what need not be: all rows of one role, parents that are the samples themselves."""
+    if name == "role":
+        return len({row[name] for row in rows}) < 2
+    return name == "parent" and all(row[name] in (None, row.get("key")) for row in rows)
 
 
 def _by_rank(names: Sequence[str]) -> list[str]:

@@ -71,9 +71,18 @@ class StepPlan:
     url: str | None = None
     """Where the set lies that `status` looked at."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Input samples and children that were dropped in the shards that are done, by reason, as `status` says it."""
+    """Input samples that were dropped in the shards that are done, by reason, as `status` says it."""
     failed: Mapping[str, int] = field(default_factory=dict)
-    """Those that failed."""
+    """Input samples that failed."""
+    children_dropped: Mapping[str, int] = field(default_factory=dict)
+    """Of a step that splits: children that were dropped, by reason. Their parents count among the input samples."""
+    children_failed: Mapping[str, int] = field(default_factory=dict)
+    """Children that failed."""
+
+    @property
+    def num_failed(self) -> int:
+        """Input samples and children that failed."""
+        return sum(self.failed.values()) + sum(self.children_failed.values())
 
     @property
     def has_work(self) -> bool:
@@ -108,11 +117,11 @@ class StepSummary:
     samples_in: int
     samples_out: int
     kept: int
-    """Input samples that were kept."""
+    """Input samples that were kept, or of which a child was: `samples_in` is kept, dropped and failed together."""
     dropped: Mapping[str, int]
-    """Input samples and children that were dropped, by reason."""
+    """Input samples that were dropped, by reason."""
     failed: Mapping[str, int]
-    """Input samples and children that failed, by reason."""
+    """Input samples that failed, by reason."""
     shards_made: int
     shards_done: int
     """Shards that were there already, or that an equal run made meanwhile."""
@@ -126,6 +135,15 @@ class StepSummary:
     """Stages whose numbers come from random weights."""
     first_failure: Failure | None = None
     """One of the samples that failed, where some did."""
+    children_dropped: Mapping[str, int] = field(default_factory=dict)
+    """Of a step that splits: children that were dropped, by reason; those that were kept are `samples_out`."""
+    children_failed: Mapping[str, int] = field(default_factory=dict)
+    """Children that failed, by reason."""
+
+    @property
+    def num_failed(self) -> int:
+        """Input samples and children that failed."""
+        return sum(self.failed.values()) + sum(self.children_failed.values())
 
     @property
     def has_only_failures(self) -> bool:
@@ -152,7 +170,7 @@ class RunSummary:
 
     @property
     def failed_total(self) -> int:
-        return sum(sum(step.failed.values()) for step in self.steps)
+        return sum(step.num_failed for step in self.steps)
 
 
 class Reporter(Protocol):

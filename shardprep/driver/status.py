@@ -64,7 +64,8 @@ def _absent(step: NotedStep, num_shards: int) -> StepPlan:
 
 def _outdated(step: StepPlan) -> StepPlan:
     why = "it is not what the recipe that was run last makes: a setting of it, or of a step that it reads, was changed"
-    return replace(step, done=0, dropped={}, failed={}, stale=step.done + step.stale, reasons=(*step.reasons, why))
+    lost = replace(step, dropped={}, failed={}, children_dropped={}, children_failed={})
+    return replace(lost, done=0, stale=step.done + step.stale, reasons=(*step.reasons, why))
 
 
 def _shards(standing: Standing) -> StepPlan:
@@ -84,8 +85,10 @@ def _shards(standing: Standing) -> StepPlan:
         reasons=tuple([*standing.stale.values()][:1]),
         num_bytes=sum(committed.tar_bytes for committed in done),
         url=standing.set.store.url,
-        dropped=lost_by_reason(counts, "dropped"),
-        failed=lost_by_reason(counts, "failed"),
+        dropped=lost_by_reason(counts, "input", "dropped"),
+        failed=lost_by_reason(counts, "input", "failed"),
+        children_dropped=lost_by_reason(counts, "output", "dropped"),
+        children_failed=lost_by_reason(counts, "output", "failed"),
         seconds_estimate=sum(timed) / len(timed) * undone if timed else None,
     )
 

@@ -37,14 +37,10 @@ def num_outputs(counts: Counts) -> int:
     return counts.get("output.kept", 0)
 
 
-def lost_by_reason(counts: Counts, fate: Literal["dropped", "failed"]) -> dict[str, int]:
-    """Return how many samples were dropped or failed, by reason: inputs, and children of inputs."""
-    found: dict[str, int] = {}
-    for name, count in sorted(counts.items()):
-        role, _, reason = name.partition(":")
-        if reason and role.endswith(f".{fate}"):
-            found[reason] = found.get(reason, 0) + count
-    return found
+def lost_by_reason(counts: Counts, role: Literal["input", "output"], fate: Literal["dropped", "failed"]) -> dict[str, int]:
+    """Return how many input samples, or children of them (`output`), were dropped or failed, by reason."""
+    start = f"{role}.{fate}:"
+    return {name.removeprefix(start): count for name, count in sorted(counts.items()) if name.startswith(start)}
 
 
 def sum_of(several: Iterable[Counts]) -> dict[str, int]:

@@ -37,6 +37,9 @@ def test_what_failed_is_a_column_only_where_something_did() -> None:
     head, _, *rows = lines(80, dropped={"where": 2, "too-short": 3}, failed={"error": 7})
     assert head.split() == ["step", "kind", "done", "dropped", "failed", "there"]
     assert {tuple(row.split()[2:5]) for row in rows} == {("3", "5", "7")}
+    head, _, *rows = lines(120, dropped={"where": 2}, children_dropped={"too-short": 3}, children_failed={"error": 1})
+    assert head.split()[:9] == ["step", "kind", "done", "dropped", "children", "dropped", "children", "failed", "there"]
+    assert {tuple(row.split()[2:6]) for row in rows} == {("3", "2", "3", "1")}
 
 
 def test_empty_columns_go_before_a_name_is_cut() -> None:

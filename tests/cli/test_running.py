@@ -156,6 +156,15 @@ def test_show_finds_a_sample_by_the_name_of_its_file(folder: Path, name: str) ->
     assert (missing.exit_code, "or a source of that name" in missing.stderr) == (1, True)
 
 
+def test_the_samples_that_were_kept_are_listed_once(done: Path) -> None:
+    rows = [json.loads(line) for line in shardprep("table", "out/small", "--fate", "kept", "--format", "json").stdout.splitlines()]
+    assert len(rows) == len({row["key"] for row in rows}) == 4
+    assert {row["role"] for row in rows} == {"output"}
+    head = shardprep("table", "out/small", "--fate", "kept").stdout.splitlines()[0].split()
+    assert head[0] == "key"
+    assert not {"role", "parent"} & set(head), "they would only say again what is known"
+
+
 def test_table_shows_columns_and_fates(done: Path) -> None:
     rows = shardprep("table", "out/good", "--columns", "source.name,source.bytes", "--sort", "source.bytes DESC", "--format", "csv").stdout
     assert rows.splitlines() == ['"source.name","source.bytes"', '"v4.mp4",400', '"v3.mp4",300', '"v2.mp4",200']

@@ -69,5 +69,5 @@ class SplitPlainly(Stage):
 
 def test_a_child_that_no_tar_takes_fails_alone(tmp_path: Path) -> None:
     step = run_over(make_files(tmp_path / "files", 3), tmp_path / "out", SplitPlainly(), NameBadly()).steps[-1]
-    assert (step.kept, step.failed, step.samples_out) == (3, {"not-packable": 1}, 5)
+    assert (step.kept, step.failed, step.children_failed, step.samples_out) == (3, {}, {"not-packable": 1}, 5)
     assert {key[:2] for key, fate in fates(tmp_path / "out", role="output").items() if fate.fate == "failed"} == {"v1"}

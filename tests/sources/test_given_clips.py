@@ -126,7 +126,8 @@ def test_a_row_that_lies_beyond_its_video_is_counted_and_told(folder: Path) -> N
     recipe = Recipe(name="r", source=spec(folder), output=str(folder / "out"), steps=(Pass(name="clips", stages=stages),))
     summary = run(recipe)
     clips = {step.name: step for step in summary.steps}["clips"]
-    assert (clips.failed, clips.samples_out) == ({"bad-times": 2}, 2)
+    assert (clips.failed, clips.children_failed, clips.samples_out) == ({}, {"bad-times": 2}, 2)
+    assert (clips.samples_in, clips.kept, summary.failed_total) == (2, 2, 2)
     assert "cut_clips: its end 9 s lies beyond the video, which is shown from 0 s to 4 s" in str(clips.first_failure)
     assert [sample.get("caption.text") for sample in open_view(str(folder / "out/clips"))] == ["inside", "inside"]
 
