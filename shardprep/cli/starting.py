@@ -28,7 +28,8 @@ def init(
     target = Path(f"{name}.yaml")
     if target.exists() and not force:
         raise RecipeError(f"{target} is there already; --force writes over it")
-    target.write_text(known[name].read_text(encoding="utf-8"), encoding="utf-8")
+    # The comments name it as it lies in the repository.
+    target.write_text(known[name].read_text(encoding="utf-8").replace(f"recipes/{name}.yaml", target.name), encoding="utf-8")
     print(f"wrote {target}. Next:")
     print(f"  shardprep plan {target} --input FOLDER    what would be made")
     print(f"  shardprep run {target} --input FOLDER")

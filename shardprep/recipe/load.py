@@ -158,9 +158,19 @@ def _step(data: Any, path: RecipePath, problems: Problems) -> Step | None:
         # A select that keeps all stands in for what could not be read, so that the other steps are checked still.
         return Gather(name=name, does=gather or Select(), from_=from_)
     hint = f"; `from` stands beside {name}, not below it" if isinstance(body, Mapping) and "from" in body else ""
-    gathers = ", ".join(GATHERS)
-    problems.add(path, f"step {name} is neither a list of stages, such as [probe_media, detect_scenes], nor a gather: {gathers}{hint}")
+    neither = f"step {name} is neither a list of stages, such as [probe_media, detect_scenes], nor a gather: {', '.join(GATHERS)}"
+    problems.add(path, f"{neither}{hint}{_meant(name, body)}")
     return None
+
+
+def _meant(name: str, body: Any) -> str:
+    """Return what to write for a step that is the name of a gather, or names of stages without the brackets of a list."""
+    if body in ("pack", "select"):
+        settings = '"scores.flow > 1"' if body == "select" else "{}"
+        return f"; write `- {name}: {{{body}: {settings}}}`"
+    names = body.replace(",", " ").split() if isinstance(body, str) else [*body] if isinstance(body, Mapping) else []
+    is_pass = names and all(isinstance(one, str) and one in stage_names() for one in names)
+    return f"; write `- {name}: [{', '.join(names)}]`" if is_pass else ""
 
 
 def _stage(item: Any, path: RecipePath, problems: Problems) -> Stage | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,22 @@ def test_the_first_recipe_is_written_with_its_comments(tmp_path: Path, monkeypat
     assert "shardprep run first-clips.yaml --input FOLDER" in result.stdout
     text = (tmp_path / "first-clips.yaml").read_text()
     assert text.startswith("# ")
+    assert "#   shardprep run first-clips.yaml --input FOLDER" in text
     assert [step.name for step in load_recipe("first-clips.yaml").steps] == ["clips", "scores", "train"]
     (tmp_path / "first-clips.yaml").write_text("mine")
     again = CliRunner().invoke(app, ["init"])
     assert (again.exit_code, (tmp_path / "first-clips.yaml").read_text()) == (2, "mine")
     assert CliRunner().invoke(app, ["init", "--force"]).exit_code == 0
     assert (tmp_path / "first-clips.yaml").read_text() == text
+
+
+@pytest.mark.parametrize("name", list(recipes()))
+def test_the_comments_of_a_recipe_name_the_file_that_is_there(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["init", name]).exit_code == 0
+    named = re.findall(r"[\w/.-]+\.yaml", (tmp_path / f"{name}.yaml").read_text())
+    assert f"{name}.yaml" in named
+    assert not [path for path in named if "/" in path]
 
 
 def test_all_recipes_are_listed_with_what_they_are_for(root: Path) -> None:
