@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import typer.main
 
+import shardprep
 from shardprep.cli.commands import app
+from shardprep.core.stage import ColumnType
+from shardprep.driver.model import RunOptions
 from shardprep.recipe.load import load_recipe
+from shardprep.recipe.model import Pass, RunSettings
+from shardprep.stages.cut_clips import CutClips
 from shardprep.testing.videos import make_videos
 from tests.doc_tables import ROOT
 
@@ -118,3 +125,36 @@ def test_the_programs_of_the_questions_run_as_they_are_printed(tmp_path: Path) -
     assert len(local) == 2
     for words in local:
         assert run([sys.executable, "-m", "shardprep.cli", *words[1:]], tmp_path).returncode == 0, words
+
+
+def test_the_stages_of_the_guide_run_as_they_are_printed(tmp_path: Path) -> None:
+    make_videos(tmp_path / "videos")
+    text = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
+    [program] = blocks(text, "python")
+    (tmp_path / "program.py").write_text(program)
+    done = run([sys.executable, "program.py"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:3] == ["raw 4 4 {} {} 4", "red 4 3 {} {'decode-error': 1} 3", "pictures 3 3 {} {} 11"]
+    stills = list(shardprep.open_set(str(tmp_path / "stills" / "pictures")))
+    assert len(stills) == done.stdout.count("-0000") == 11
+    assert {still.members["image"].suffix for still in stills} == {"png"}
+    assert all(still.get("media.seconds") is None and still.get("source.name") for still in stills), "children have what `keeps` says"
+    scored = shardprep.open_set(str(tmp_path / "stills" / "red"))
+    assert all(0 < sample.get("scores.red") < 255 and len(sample.get("per_frame.red")) > 1 for sample in scored)
+
+
+def test_the_guide_to_stages_tells_all_types_and_how_settings_are_given() -> None:
+    text = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
+    for kind in get_args(ColumnType):
+        assert f"`{kind}`" in text
+    [call] = re.findall(r"`(load_recipe\(.*?\]\))`", text)
+    changed = load_recipe(ROOT / "recipes/first-clips.yaml", overrides=ast.literal_eval(re.findall(r"overrides=(\[.*?\])\)", call)[0]))
+    assert changed.settings.workers == 2
+    assert isinstance(changed.steps[0], Pass)
+    assert changed.steps[0].stages[2] == CutClips(min_seconds=0.1, max_seconds=10, short_side_px=240, crf=20)
+    run_settings = re.findall(r"`([a-z_]+)`", text.partition("top level of a recipe (")[2].partition(")")[0])
+    options = re.findall(r"`([a-z_]+)`", text.partition("takes besides (")[2].partition(")")[0])
+    assert len(run_settings) == 3
+    assert len(options) == 4
+    assert set(run_settings) <= {one.name for one in fields(RunSettings)}
+    assert {*options, "workers", "max_failed"} <= {one.name for one in fields(RunOptions)}
