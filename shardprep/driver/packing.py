@@ -18,13 +18,13 @@ from shardprep.gather.planning import PackPlan, PlannedShard, plan_shards
 from shardprep.gather.settings import Pack
 from shardprep.packed.clean import older_packings
 from shardprep.packed.making import make_manifest
-from shardprep.packed.names import FAILED_SHARD, MANIFEST_FILE, ROWS_SUFFIX, packing_name
+from shardprep.packed.names import CARD_FILE, FAILED_SHARD, INDEX_FILE, MANIFEST_FILE, ROWS_SUFFIX, packing_name
 from shardprep.packed.packing import Packing, current_packing, whole_packing
 from shardprep.packed.pointer import has_card, point
 from shardprep.packed.repair import remove_damaged
 from shardprep.recipe.model import Recipe
 from shardprep.shards.ledger import InputRef
-from shardprep.shards.names import LEDGERS, ledger_name, parse_ledger_name
+from shardprep.shards.names import LEDGERS, SET_FILE, ledger_name, parse_ledger_name
 from shardprep.shards.set import Committed, SetInfo, ShardSet, read_info_to_replace, write_info
 from shardprep.shards.store import Store
 
@@ -143,6 +143,10 @@ class PackStep:
         tars = next((tuple(at.tars or at.url for at in chain) for chain in chains.values()), ())
         self._buckets = plan.buckets
         self._tasks = {planned.name: self._task(planned, plan, references, tars) for planned in plan.shards}
+        # Before anything is taken away or made: what is in the way stops the work at its end.
+        self._step.refuse_folders([MANIFEST_FILE, CARD_FILE])
+        self._store.refuse_folders([SET_FILE, MANIFEST_FILE, INDEX_FILE, *(f"{shard}.tar" for shard in self._tasks)])
+        self._store.at(LEDGERS).refuse_folders(str(ledger_name(shard, task.fingerprint)) for shard, task in self._tasks.items())
         write_info(self._step, self._info)
         self._withdraw_torn()
         self._describe([*self._tasks, *([FAILED_SHARD] if plan.unpackable else [])])

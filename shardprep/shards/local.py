@@ -138,7 +138,7 @@ class LocalFolder:
         return Temporary(fd, path)
 
     def publish(self, temporary: Temporary, name: str, replace: bool) -> bool:
-        """Give a written file its name; False where the name is taken and may not be replaced."""
+        """Give a written file its name; False where the name is taken and may not be replaced. IsADirectoryError where a folder has it."""
         temporary.file.flush()
         fd = temporary.file.fileno()
         os.fsync(fd)
@@ -152,9 +152,15 @@ class LocalFolder:
             os.replace(temporary.path, target)
             temporary.path = None
         elif not _publish_exclusively(fd, temporary, target):
+            self.refuse_folder(name)
             return False
         _sync_folder(os.path.dirname(target))
         return True
+
+    def refuse_folder(self, name: str) -> None:
+        """Raise IsADirectoryError where a folder has the name of a file."""
+        if os.path.isdir(self.path(name)):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def remove(self, name: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -25,7 +25,7 @@ _NEXT_STEP = {
     "ENOENT": "not found. Check the path",
     "ENOTDIR": "a part of the path is a file, not a folder. Check the path",
     "EEXIST": "a part of the path is a file, not a folder. Check the path",
-    "EISDIR": "it is a folder, expected a file. Check the path",
+    "EISDIR": "it is a folder, expected a file. Check the path, or move that folder away",
     "ENAMETOOLONG": "the name is too long for this filesystem. Choose a shorter path",
     "ELOOP": "its symbolic links form a loop. Mend the link",
     "ENOSYS": "this kind of store cannot do that. Choose another place",

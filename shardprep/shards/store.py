@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -167,6 +167,7 @@ class Store:
         with self._reading(name):
             if size is None:
                 if (whole := self._folder.size(checked)) is None:
+                    self._refuse_folder(checked)
                     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 size = max(0, whole - offset)
             if isinstance(self._folder, LocalFolder):
@@ -223,6 +224,12 @@ class Store:
         """Write a file, old or new: readers see all of it or what was there before."""
         self._put(name, data, replace=True)
 
+    def refuse_folders(self, names: Iterable[str]) -> None:
+        """Raise StoreError where a folder lies in the place of one of these files; on object stores it takes no place."""
+        for name in names:
+            with self._writing(name):
+                self._refuse_folder(_checked(name, self.url))
+
     def remove(self, name: str) -> None:
         """Remove a file; it may be gone already."""
         with refusals(f"removing {self.url}/{name}"):
@@ -239,6 +246,10 @@ class Store:
             return []
         with refusals(f"cleaning {self.url}"):
             return self._folder.clean_temporaries()
+
+    def _refuse_folder(self, name: str) -> None:
+        if isinstance(self._folder, LocalFolder):
+            self._folder.refuse_folder(name)
 
     def _put(self, name: str, data: bytes, *, replace: bool) -> bool:
         if isinstance(self._folder, RemoteFolder):
