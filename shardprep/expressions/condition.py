@@ -13,7 +13,7 @@ from shardprep.core.reads import Column, fold
 from shardprep.core.stage import ColumnType, ColumnTypes
 from shardprep.errors import RecipeError
 from shardprep.expressions.engine import TABLE, DuckDBError, QueryLimits, first_line, run_sql, shared
-from shardprep.expressions.syntax import parse_expression, parse_order, syntax_tree
+from shardprep.expressions.syntax import nesting_told, parse_expression, parse_order, syntax_tree
 from shardprep.expressions.tables import ARROW_TYPES
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def check_order(order: str, types: ColumnTypes) -> None:
     """Raise RecipeError where an order such as `a.b DESC, c + d` cannot be computed from columns of these types."""
     connection = shared(QueryLimits())
     paths = parse_order(connection, order)
-    for part in syntax_tree(connection, f"SELECT 1 ORDER BY\n{order}")["modifiers"][0]["orders"]:
+    with nesting_told(f"order {order!r}"):
+        parts = syntax_tree(connection, f"SELECT 1 ORDER BY\n{order}")["modifiers"][0]["orders"]
+    for part in parts:
         _check(connection, f"order {order!r}", _text_of(connection, part["expression"]), paths, types, is_condition=False)
 
 
@@ -69,7 +71,8 @@ def _check(
         combinations = itertools.product(_MAYBE, repeat=len(unknown))
     first: str | None = None
     for kinds in combinations:
-        wrong = _problem(connection, expression, {**types, **dict(zip(unknown, kinds, strict=True))}, is_condition)
+        with nesting_told(what):
+            wrong = _problem(connection, expression, {**types, **dict(zip(unknown, kinds, strict=True))}, is_condition)
         if wrong is None:
             return
         first = first or wrong

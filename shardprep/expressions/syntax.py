@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from shardprep.core.hints import nearest
@@ -33,16 +34,31 @@ _EXTRACTS = ("ARRAY_EXTRACT", "STRUCT_EXTRACT", "struct_extract", "array_extract
 """`s['x']`, `(s).x` and the functions behind them: with a text they mean a field of a struct."""
 
 
+@contextmanager
+def nesting_told(what: str) -> Iterator[None]:
+    """Raise RecipeError where a syntax tree is too deep to be walked."""
+    try:
+        yield
+    except RecursionError as error:
+        raise RecipeError(f"{what}: is nested too deeply; write it flatter") from error
+
+
 def parse_expression(connection: duckdb.DuckDBPyConnection, expression: str) -> tuple[tuple[str, ...], ...]:
     """Return the columns that an expression refers to as paths, in order; RecipeError where it is not one plain expression."""
-    node = _parse(connection, expression, f"SELECT (\n{expression}\n)")
-    if len(node["select_list"]) != 1 or node["modifiers"]:
-        raise RecipeError(f"expression {expression!r}: more than one expression")
-    return _columns(connection, expression, node["select_list"][0])
+    with nesting_told(f"expression {expression!r}"):
+        node = _parse(connection, expression, f"SELECT (\n{expression}\n)")
+        if len(node["select_list"]) != 1 or node["modifiers"]:
+            raise RecipeError(f"expression {expression!r}: more than one expression")
+        return _columns(connection, expression, node["select_list"][0])
 
 
 def parse_order(connection: duckdb.DuckDBPyConnection, order: str) -> tuple[tuple[str, ...], ...]:
     """Return the columns that an `a.b DESC, c` refers to as paths."""
+    with nesting_told(f"order {order!r}"):
+        return _ordered(connection, order)
+
+
+def _ordered(connection: duckdb.DuckDBPyConnection, order: str) -> tuple[tuple[str, ...], ...]:
     node = _parse(connection, order, f"SELECT 1 ORDER BY\n{order}")
     kinds = [modifier["type"] for modifier in node["modifiers"]]
     if kinds != ["ORDER_MODIFIER"] or len(node["select_list"]) != 1:

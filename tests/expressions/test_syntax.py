@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from shardprep.errors import RecipeError
+from shardprep.expressions.condition import check_condition, check_order
 from shardprep.expressions.engine import TABLE, QueryLimits, connect, run_sql
-from shardprep.expressions.query import evaluate, run_query
+from shardprep.expressions.query import Query, evaluate, run_query
 
 SECRET = "the-secret-of-the-file"
 
@@ -177,3 +178,12 @@ def test_an_order_by_a_place_or_another_constant_is_refused(order: str) -> None:
 def test_an_order_reads_the_columns_of_the_table_not_what_is_selected() -> None:
     table = pa.Table.from_pylist([{"key": "a", "meta": {"key": 2}}, {"key": "b", "meta": {"key": 1}}])
     assert run_query(table, select=["meta.key"], order_by="key")["meta.key"].to_pylist() == [2, 1]
+
+
+@pytest.mark.parametrize("deep", ["[" * 500 + "]" * 500 + " IS NULL", "(" * 2000 + "true" + ")" * 2000, "+".join(["a.b"] * 900) + " > 1"])
+def test_deep_nesting_is_told_in_one_line(deep: str) -> None:
+    types = {("a", "b"): "double"}
+    for ask in (lambda: Query(deep).evaluate([{"a": {"b": 1.0}}]), lambda: check_condition(deep, types), lambda: check_order(deep, types)):
+        with pytest.raises(RecipeError) as error:
+            ask()
+        assert "\n" not in str(error.value)
