@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -29,7 +29,7 @@ def run(recipe: Recipe | str | PathLike[str], options: RunOptions | None = None,
     """Make every step of a recipe, or of a recipe file, that is not up to date.
 
     A recipe whose stages are defined in the script itself is run under `if __name__ == "__main__":`, as workers import the
-    script for them. Without a reporter a terminal shows bars, a notebook lines, and everything else nothing. Raises
+    script for them. Without a reporter a terminal shows bars, a notebook lines, and everything else only what a person must know. Raises
     RecipeError before anything runs where the recipe is wrong, and the errors of `shardprep.driver.run.run`.
     """
     open_closed_streams()
@@ -78,12 +78,18 @@ def shard_urls(url: str, storage_options: Mapping[str, Any] | None = None) -> li
 def _own_reporter() -> Iterator[Reporter]:
     is_notebook = "ipykernel" in sys.modules
     # It is None where it was closed when Python began.
-    if not is_notebook and (sys.stderr is None or not sys.stderr.isatty()):
+    if sys.stderr is None:
         yield Silent()
         return
     from shardprep.cli import reporters
 
-    with reporters.LineReporter(sys.stderr) if is_notebook else reporters.BarReporter(reporters.make_console(stderr=True)) as reporter:
+    if is_notebook:
+        own: AbstractContextManager[Reporter] = reporters.LineReporter(sys.stderr)
+    elif sys.stderr.isatty():
+        own = reporters.BarReporter(reporters.make_console(stderr=True))
+    else:
+        own = reporters.MessageReporter(sys.stderr)
+    with own as reporter:
         yield reporter
 
 

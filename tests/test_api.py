@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -38,6 +39,40 @@ def test_a_notebook_shows_lines(recipe: shardprep.Recipe, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
     shardprep.run(recipe)
     assert "raw 000000  in 1  out 1" in capsys.readouterr().err
+
+
+SCRIPT = """
+from dataclasses import dataclass
+import shardprep
+from shardprep.core.stage import Map
+from shardprep.recipe.model import Pass, Recipe, RunSettings
+from shardprep.sources.spec import SourceSpec
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOne(Map):
+    writes = {"scores.one": "double"}
+    def apply(self, sample):
+        return sample.with_columns({"scores.one": 1.0})
+
+if __name__ == "__main__":
+    steps = (Pass(name="scores", stages=(ScoreOne(),)),)
+    source, settings = SourceSpec(videos="videos"), RunSettings(workers=1)
+    summary = shardprep.run(Recipe(name="r", source=source, output="out", steps=steps, settings=settings))
+    print(list(summary.steps[-1].notes))
+"""
+
+
+def test_a_program_is_told_which_stages_have_other_code_than_made_the_shards(recipe: shardprep.Recipe, tmp_path: Path) -> None:
+    def ran(script: str) -> tuple[str, str]:
+        (tmp_path / "script.py").write_text(script)
+        done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
+        return done.stdout.strip(), done.stderr.strip()
+
+    assert ran(SCRIPT) == ("[]", "")
+    assert ran(SCRIPT) == ("[]", "")
+    changed = "score_one: its code changed since 1 of 1 shard was made"
+    note = f"{changed}; raise version, or run with --redo scores. Until then their old values stay"
+    assert ran(SCRIPT.replace("1.0", "9.0")) == (str([note]), note)
 
 
 def test_a_program_whose_errors_go_to_a_file_says_nothing(recipe: shardprep.Recipe, capsys: pytest.CaptureFixture[str]) -> None:

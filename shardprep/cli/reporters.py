@@ -181,4 +181,5 @@ def step_fields(summary: StepSummary) -> dict[str, Any]:
         "decodes": summary.decodes,
         "random_models": list(summary.random_models),
         "first_failure": asdict(summary.first_failure) if summary.first_failure else None,
+        "notes": list(summary.notes),
     }

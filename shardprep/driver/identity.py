@@ -57,6 +57,16 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path} changed from {_short(old)} to {_short(new)}"]
 
 
+def other_parents(old: Sequence[str], new: Sequence[str]) -> str | None:
+    """Say which sets a step reads now and no longer, from the relative URLs of its parents; None where they have the same names."""
+    before, now = ([url.rpartition("/")[2] for url in urls] for urls in (old, new))
+    gained, lost = [name for name in now if name not in before], [name for name in before if name not in now]
+    if not now or not (gained or lost):
+        return None
+    rest = f"no longer {', '.join(lost)}" if lost else "which it did not read before"
+    return f"reads {', '.join(gained) or now[-1]}, {rest}"
+
+
 def _changed(old: Mapping[str, Any], new: Mapping[str, Any], name: str, path: str) -> list[str]:
     # The settings of a stage read best as stage.setting, without the words in between.
     inner = path if name in ("settings", "stages") else f"{path}.{name}".lstrip(".")

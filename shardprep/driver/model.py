@@ -139,6 +139,8 @@ class StepSummary:
     """Of a step that splits: children that were dropped, by reason; those that were kept are `samples_out`."""
     children_failed: Mapping[str, int] = field(default_factory=dict)
     """Children that failed, by reason."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of the shards that stayed: which stages have other code than the one that made them."""
 
     @property
     def num_failed(self) -> int:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from shardprep.core.fingerprint import digest, shard_fingerprint
-from shardprep.driver.identity import differences, gather_identity
+from shardprep.driver.identity import differences, gather_identity, other_parents
 from shardprep.driver.state import StepState, check_set_kind
 from shardprep.errors import ShardError, Unavailable
 from shardprep.gather.failed import commit_failed
@@ -95,7 +95,8 @@ class PackStep:
             return ("files of it are missing or damaged",)
         if current.manifest.fingerprint == self.fingerprint:
             return ("it is there, and its description is to be written again",)
-        return tuple(differences(current.info.identity, self._info.identity) or ["what it packs changed"])
+        others = other_parents(current.info.parents, self._info.parents)
+        return tuple(differences(current.info.identity, self._info.identity) or [others or "what it packs changed"])
 
     def is_whole(self) -> bool:
         """Whether the packing that this step is to make is there, be it the one that counts or not."""

@@ -54,7 +54,7 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     """
     end_second_run()
     options = options or RunOptions()
-    _check_redo(recipe, options.redo)
+    _check_redo(recipe, options.redo, options.until)
     settings = recipe.settings
     num_workers = options.workers or (default_workers(settings.threads) if settings.workers == "auto" else settings.workers)
     refuse_absent_weights(recipe, options)
@@ -78,14 +78,21 @@ def run(recipe: Recipe, options: RunOptions | None = None, reporter: Reporter = 
     return RunSummary(recipe=recipe.name, output=recipe.output, steps=tuple(running.summaries), log=log.write(), left_behind=left)
 
 
-def _check_redo(recipe: Recipe, redo: Sequence[str]) -> None:
-    """Raise RecipeError where a step to make again is none of the recipe's, or one that does not work on samples."""
+def _check_redo(recipe: Recipe, redo: Sequence[str], until: str | None) -> None:
+    """Raise RecipeError where a step to make again is none of the recipe's, works on no samples, or comes after the last step to make."""
+    reached = [step.name for step in recipe.steps]
+    if until is not None:
+        reached = reached[: reached.index(until) + 1] if until in reached else []
     known = [step.name for step in recipe.steps if isinstance(step, Pass) or isinstance(step.does, Select)]
     for name in redo:
         if name not in known:
             is_other = name == RAW or any(step.name == name for step in recipe.steps)
             what = "works on no samples" if is_other else "is no step of the recipe"
             raise RecipeError(f"--redo {name}: {name} {what}; these can be made again: {', '.join(known)}")
+        if name not in reached:
+            raise RecipeError(
+                f"--redo {name}: {name} comes after {until}, with which this run ends. Say --until {name}, or leave --until out"
+            )
 
 
 @dataclass
@@ -237,8 +244,6 @@ class _Run:
             write_info(state.set.store, state.info)
         self._repair(state)
         self.states[step.name] = state
-        for line in state.changed_code():
-            self.reporter.message(line)
         return state
 
     def _begin(self, state: StepState) -> None:
@@ -280,7 +285,9 @@ class _Run:
     ) -> None:
         """Take in the shards of a step as they are made; stop where too many samples fail. `sizes` are the input samples by shard."""
         started = time.monotonic()
-        tally = _Tally()
+        tally = _Tally(notes=tuple(state.changed_code()))
+        for line in tally.notes:
+            self.reporter.message(line)
         self.reporter.step_started(state.name, len(state.todo), sum(sizes[shard] for shard in state.todo))
         budget = self._budget(state.name, state.set.store.url, sum(sizes.values()))
         is_unchanged = not state.todo
@@ -352,6 +359,7 @@ class _Run:
             decodes=tally.decodes,
             random_models=random,
             first_failure=first_failure(shard_set, committed),
+            notes=tally.notes,
         )
         self.summaries.append(summary)
         self.reporter.step_done(summary)
@@ -359,8 +367,9 @@ class _Run:
 
 @dataclass
 class _Tally:
-    """What this run added to a step."""
+    """What this run added to a step, and what a person should know of the shards that stay."""
 
+    notes: tuple[str, ...] = ()
     made: int = 0
     worked_on: int = 0
     decodes: int = 0

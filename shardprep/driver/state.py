@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
@@ -12,7 +12,7 @@ from shardprep.core.code import changed_codes, codes_of
 from shardprep.core.fingerprint import digest, input_of, shard_fingerprint
 from shardprep.core.plan import PlannedPass
 from shardprep.core.quantity import counted, was
-from shardprep.driver.identity import differences, gather_identity, pass_identity
+from shardprep.driver.identity import differences, gather_identity, other_parents, pass_identity
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.models.weights import digest_weights
@@ -146,8 +146,16 @@ class StepState:
         alike = [committed is not None and committed.step_fingerprint == self.info.step_fingerprint for committed in made]
         lines = [] if all(alike) else ["made with earlier settings, which a run that did not end began to replace"]
         if any(alike):
-            lines.append("sources were added, removed or changed" if self.name == RAW else f"{self.ancestors[-1].name} changed")
+            lines.append("sources were added, removed or changed" if self.name == RAW else self._why_other_inputs(made))
         return lines
+
+    def _why_other_inputs(self, made: Sequence[Committed | None]) -> str:
+        if self.was is not None and (other := other_parents(self.was.parents, self.info.parents)):
+            return other
+        # A run that did not end may have written the parents of now.
+        if any(committed is not None and len(committed.inputs) != len(self.ancestors) for committed in made):
+            return f"reads {self.ancestors[-1].name}, and was made from other steps"
+        return f"{self.ancestors[-1].name} changed"
 
 
 def _made_from_else(fingerprint: str, committed: Committed) -> str | None:

@@ -110,6 +110,9 @@ def why_stale(store: Store, packing: Packing, storage_options: Mapping[str, Any]
             return None
         view = open_view(parent, storage_options)
         inputs = {shard: [at.digest for at in view.chain(shard)] for shard in view.shards}
+    except IncompleteSet as error:
+        # Without the way out: whoever asks knows whether a run helps.
+        return f"{name}, which it was packed from, is not whole: {stand(parent, storage_options).lacks() or error}"
     except ShardprepError as error:
         return f"{name}, which it was packed from, is not whole ({error})"
     if shard_fingerprint(packing.info.step_fingerprint, inputs) != packing.manifest.fingerprint:

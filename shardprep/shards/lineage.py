@@ -83,16 +83,20 @@ class Standing:
     def _needed(self) -> frozenset[str | None]:
         return frozenset(name for committed in self.current.values() for name in (committed.ledger, committed.tar))
 
+    def lacks(self) -> str | None:
+        """Say how many shards are missing or out of date, and why the first is; None where all count."""
+        whys = {shard: why for shard in self.shards if (why := self.stale.get(shard) or self.missing.get(shard))}
+        if not whys:
+            return None
+        first = next(iter(whys))
+        of_all = f"{len(whys)} of {counted(len(self.shards), 'shard')} {are(len(whys))}"
+        return f"{of_all} missing or out of date, first {first} ({whys[first]})"
+
     def require(self, *, partial: bool = False) -> dict[str, Committed]:
         """Return the shards that count; IncompleteSet where one does not or is not there, unless `partial`."""
-        whys = {shard: why for shard in self.shards if (why := self.stale.get(shard) or self.missing.get(shard))}
-        if whys and not partial:
-            first = next(iter(whys))
-            of_all = f"{len(whys)} of {counted(len(self.shards), 'shard')} {are(len(whys))}"
+        if not partial and (lacks := self.lacks()):
             remedy = left_remedy(self.set.store.url) if self.says_left(self.name) else "Run the recipe again"
-            raise IncompleteSet(
-                f"{self.set.store.url}: {of_all} missing or out of date, first {first} ({whys[first]}). {remedy}, or ask for a partial view"
-            )
+            raise IncompleteSet(f"{self.set.store.url}: {lacks}. {remedy}")
         return self.current
 
 
@@ -171,7 +175,7 @@ class _Expected:
             if stands is None:
                 return f"{parent.name}/{shard} as it is: that shard is missing or out of date"
             if stands.digest != made_from:
-                return f"{parent.name}/{stands.ledger} (digest {stands.digest[:12]}); run the recipe again to bring it up to date"
+                return f"{parent.name}/{stands.ledger} (digest {stands.digest[:12]})"
         return None
 
     def _inputs(self, shard: str) -> list[str] | None:

@@ -76,7 +76,7 @@ def test_a_set_of_a_removed_step_that_is_named_itself_says_which_command_helps(m
             f"The recipe no longer has this step, and no run makes it whole. Remove it with: shardprep clean {made.output} {AGAINST}"
         )
         assert "Run the recipe again" not in problem
-    remedy = f"shardprep clean {made.output} {AGAINST}, or ask for a partial view"
+    remedy = f"shardprep clean {made.output} {AGAINST}"
     with pytest.raises(IncompleteSet) as caught:
         open_set(str(made.output / "good"))
     assert str(caught.value).endswith(f"The recipe no longer has this step, and no run makes it whole. Remove it with: {remedy}")
@@ -90,6 +90,18 @@ def test_a_packed_set_of_a_removed_step_says_which_command_helps(made: Made) -> 
     run(without(made.recipe(), "train"))
     with pytest.raises(IncompleteSet, match=r"no run makes it whole\. Remove it with: shardprep clean .* --recipe RECIPE"):
         open_set(str(made.output / "train"))
+
+
+def test_a_packed_set_whose_set_is_left_behind_too_says_the_way_out_once(made: Made) -> None:
+    shorter = without(without(made.recipe(), "train"), "features")
+    run(shorter)
+    change_a_source(made)
+    run(shorter)
+    with pytest.raises(IncompleteSet) as caught:
+        open_set(str(made.output / "train"))
+    said = str(caught.value)
+    assert "features, which it was packed from, is not whole: " in said
+    assert (said.count("Remove it with"), said.count("no run makes it whole"), said.lower().count("run the recipe again")) == (1, 1, 0)
 
 
 def test_a_removed_steps_set_is_checked_while_a_set_is_read_with_it(made: Made) -> None:

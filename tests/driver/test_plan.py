@@ -18,11 +18,12 @@ from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack, Select
 from shardprep.recipe.model import RAW, Gather, Pass
 from shardprep.shards.ledger import encode_ledger, read_ledger
+from shardprep.shards.set import read_info, write_info
 from shardprep.shards.store import Store
 from tests.driver.made import Made
 from tests.driver.outputs import current_packing, files, footer, ledgers
 from tests.driver.recipes import counted, planned
-from tests.driver.stages import Number
+from tests.driver.stages import CopyName, Number
 
 
 def test_of_a_new_output_all_is_new_or_follows(made: Made, tmp_path: Path) -> None:
@@ -86,6 +87,27 @@ def test_a_packed_set_says_what_of_it_changed(made: Made) -> None:
     run(made.recipe(where="scores.number >= 5"), RunOptions(until="features"))
     step = planned(made.recipe(where="scores.number >= 5"))["train"]
     assert (step.stale, step.reasons) == (2, ("what it packs changed",))
+
+
+def test_a_step_that_reads_other_steps_than_before_names_them(made: Made, tmp_path: Path) -> None:
+    names = Pass(name="names", stages=(CopyName(),))
+    numbers, features, train = (step for step in made.recipe().steps if step.name != "good")
+    long = replace(made.recipe(), output=str(tmp_path / "out"), steps=(numbers, names, features, train))
+    short = replace(long, steps=(numbers, features, train))
+    run(long)
+    steps = planned(short)
+    assert (steps["numbers"].stale, steps["features"].stale) == (0, 3)
+    assert steps["features"].reasons == ("reads numbers, no longer names",)
+    assert planned(replace(long, steps=(numbers, train)))["train"].reasons == ("reads numbers, no longer names, features",)
+    # A run that was killed has described the set as it is to be.
+    store = Store(f"{long.output}/features")
+    info = read_info(store)
+    assert info is not None
+    write_info(store, replace(info, parents=("../raw", "../numbers")))
+    assert planned(short)["features"].reasons == ("reads numbers, and was made from other steps",)
+    run(short)
+    assert not plan(short).has_work
+    assert planned(long)["features"].reasons == ("reads names, which it did not read before",)
 
 
 def test_a_packing_that_is_whole_is_only_to_count_again(made: Made) -> None:

@@ -17,7 +17,7 @@ from shardprep.driver.model import VIDEO_MS, RunOptions, RunSummary, Silent, Ste
 from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.verify import verify
-from shardprep.errors import RunFailed
+from shardprep.errors import RecipeError, RunFailed
 from shardprep.recipe.model import Pass, Recipe
 from shardprep.shards.join import open_view
 from shardprep.shards.store import Store
@@ -200,3 +200,14 @@ def test_of_two_equal_runs_each_counts_the_shards_that_it_made_itself(tmp_path: 
     assert [step.shards_made for step in reporter.other.steps[:3]] == [2, 2, 2]
     assert [(step.shards_made, step.shards_done) for step in late.steps[:3]] == [(0, 2), (0, 2), (0, 2)]
     assert late.steps[-1].shards_made == 0
+
+
+@pytest.mark.parametrize(
+    ("until", "redo", "said"), [("numbers", "features", "features comes after numbers"), ("raw", "numbers", "numbers comes after raw")]
+)
+def test_a_step_to_make_again_that_the_run_does_not_come_to_is_refused(made: Made, until: str, redo: str, said: str) -> None:
+    told = Told()
+    with pytest.raises(RecipeError, match=f"--redo {redo}: {said}, with which this run ends. Say --until {redo}, or leave --until out"):
+        run(made.recipe(), RunOptions(until=until, redo=(redo,)), told)
+    assert told.started == []
+    assert [step.shards_made for step in run(made.recipe(), RunOptions(until="numbers", redo=("numbers",))).steps] == [0, 3]
