@@ -33,7 +33,8 @@ def unseal(data: bytes, where: str, remedy: str, read: Callable[[dict[str, Any]]
     try:
         return read(values)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise _damaged(where, f"another document lies in its place: {error}", remedy) from error
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise _damaged(where, f"another document lies in its place: {why}", remedy) from error
 
 
 def _unsealed(data: bytes, where: str, remedy: str) -> dict[str, Any]:
