@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,8 @@ _CHUNK_BYTES = 1 << 16
 _FREE_ENTRIES = 2_000_000
 _SAMPLES_PER_PIECE = 1024
 
-_OPENED = frozenset(b"moov cmov trak mdia minf stbl edts mvex moof traf udta".split())
+# Whatever lies in these counts for ffmpeg as if it lay in the track itself; `meta` is opened at its handler.
+_OPENED = frozenset(b"moov cmov trak mdia minf stbl edts mvex moof traf udta ilst tref wave sinf schi dinf".split())
 # Bytes of an entry; its table begins with version, flags and count (ISO/IEC 14496-12, 8.6 and 8.7; stps: QuickTime).
 _TABLES = {b"stts": 8, b"ctts": 8, b"stsc": 12, b"stco": 4, b"co64": 8, b"stss": 4, b"stps": 4, b"elst": 12}
 
@@ -99,7 +101,8 @@ class _Walk:
                 length = stop - position
             if length < start - position:
                 return
-            self._box(kind, start, position + length)
+            # As for ffmpeg, a box within another ends with it at the latest.
+            self._box(kind, start, position + length if end is None else min(position + length, end))
             if end is None and kind == b"moov" and (self._is_header_enough or not self._has_fragments):
                 return  # ffmpeg takes no second one, and fragments only of a movie that announces them
             position += length
@@ -109,6 +112,8 @@ class _Walk:
             kind = b"moov"  # a writer was stopped before it gave the box its name
         if kind in _OPENED:
             self._open(kind, start, end)
+        elif kind == b"meta":
+            self._described(start, end)
         elif kind in _TABLES:
             self._table(kind, start, end)
         elif kind in (b"stsz", b"stz2"):
@@ -136,10 +141,23 @@ class _Walk:
             self._judge(self._track)
             self._track = outer
 
+    def _described(self, start: int, end: int) -> None:
+        """Open a `meta`, in which ffmpeg looks at the boxes from the handler on."""
+        for position in range(start, min(end, self._size, start + _MAX_HEADER_BYTES), _CHUNK_BYTES):
+            data = self._read(position, min(_CHUNK_BYTES, end - position))
+            at = next((found.start() for found in re.finditer(b"hdlr", data) if found.start() % 4 == 0), None)
+            if at is not None:
+                self._open(b"meta", position + at - 4, end)
+                return
+
     def _table(self, kind: bytes, start: int, end: int) -> None:
         version, count = self._numbers(">B3xI", start)
         entry_bytes = 20 if kind == b"elst" and version == 1 else _TABLES[kind]
-        self._check_room(kind, count, (end - start - 8) // entry_bytes)
+        room = (end - start - 8) // entry_bytes
+        if kind == b"elst":
+            # ffmpeg takes as many edits as there is room for, whatever they are said to be.
+            count = max(0, room)
+        self._check_room(kind, count, room)
         self._track.tables[kind] = _Table(start + 8, count, entry_bytes)
 
     def _sizes(self, kind: bytes, start: int, end: int) -> None:

@@ -41,12 +41,22 @@ def sound_in_pieces(num_chunks: int, samples_per_chunk: int) -> bytes:
     return mp4(track(tables=numbers(b"stts", 1, total, 1) + runs + numbers(b"stsz", 1, total) + chunks, handler=b"soun"))
 
 
-def played_over(num_edits: int, num_frames: int, ticks: int) -> bytes:
-    """Return a file whose edits show this many ticks of a track each, from its start; its frames are a tick long."""
+def played_over(num_edits: int, num_frames: int, ticks: int, *, said: int | None = None) -> bytes:
+    """Return a file whose edits, `said` to be so many, show this many ticks of a track each, from its start; its frames are a tick long."""
     sizes = numbers(b"stsz", 0, num_frames, *[8] * num_frames)
     tables = numbers(b"stts", 1, num_frames, 1) + numbers(b"stsc", 1, 1, num_frames, 1) + sizes + numbers(b"stco", 1, 600)
-    edits = box(b"edts", full(b"elst", struct.pack(">I", num_edits), struct.pack(">III", ticks, 0, 0x10000) * num_edits))
+    edits = box(
+        b"edts", full(b"elst", struct.pack(">I", num_edits if said is None else said), struct.pack(">III", ticks, 0, 0x10000) * num_edits)
+    )
     return mp4(track(tables=tables, edits=edits))
+
+
+METADATA_HANDLER = full(b"hdlr", bytes(4), b"mdir", bytes(12), b"\0")
+
+
+def counted_in(kind: bytes, *, before: bytes = b"", count: int = 0) -> bytes:
+    """Return a file whose only tables lie in a box of this kind within its track."""
+    return mp4(box(b"trak", track(tables=b"")[8:], box(kind, before, frames_of_one_byte(count or MANY))))
 
 
 def compressed(header: bytes) -> bytes:
@@ -69,6 +79,10 @@ BOMBS = {
     "key frames": (with_table(b"stss", MANY, 1), "stss says 85,000,000 entries, the box has room for 1"),
     "pieces of sound": (sound_in_pieces(30, 2**31 - 1), "stsz claims"),
     "edits": (played_over(20_000, 2000, 2000), "elst repeats 40,000,000 frames"),
+    "more edits than are said": (played_over(20_000, 2000, 2000, said=1), "elst repeats 40,000,000 frames"),
+    **{f"in {kind}": (counted_in(kind.encode()), "stsz claims") for kind in "udta ilst tref wave sinf schi dinf".split()},
+    "in meta": (counted_in(b"meta", before=bytes(4) + METADATA_HANDLER), "stsz claims"),
+    "far behind in meta": (counted_in(b"meta", before=bytes(70_000) + METADATA_HANDLER), "stsz claims"),
     "frames of a fragment": (without_frames(fragments=fragment(MANY)), "trun claims 85,000,000 frames"),
     "frames of many fragments": (without_frames(fragments=fragment(MANY // 50) * 50), "trun claims"),
     "sizes in a fragment": (
@@ -218,15 +232,26 @@ def test_a_box_as_full_as_it_says_passes_and_one_entry_more_does_not() -> None:
             check_counts(io.BytesIO(more), len(more))
 
 
-def test_small_sizes_and_long_edits_are_counted_in_their_own_units() -> None:
+def test_small_sizes_are_counted_in_their_own_units() -> None:
     for bits, room in ((4, 16), (8, 8), (16, 4)):
         exact, more = (mp4(track(tables=numbers(b"stz2", bits, count, 0, 0))) for count in (room, room + 1))
         check_counts(io.BytesIO(exact), len(exact))
         with pytest.raises(FalseCount, match=f"the box has room for {room}"):
             check_counts(io.BytesIO(more), len(more))
-    for count, words in ((3, None), (4, "elst says 4 entries, the box has room for 3")):
-        edits = box(b"elst", b"\1\0\0\0", struct.pack(">I", count), struct.pack(">QqI", 1, 0, 0x10000) * 3)
-        assert told(mp4(track(edits=box(b"edts", edits)))) == words
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 1000, 2**32 - 1])
+def test_edits_are_those_that_the_box_has_room_for_whatever_it_counts(count: int, sound_files: dict[str, bytes]) -> None:
+    data = bytearray(sound_files["edited.mp4"])
+    struct.pack_into(">I", data, data.index(b"elst") + 8, count)
+    assert read_timeline(BytesBlob(bytes(data))).num_frames == 17
+    edits = box(b"elst", b"\1\0\0\0", struct.pack(">I", count), struct.pack(">QqI", 1, 0, 0x10000) * 3)
+    assert told(mp4(track(edits=box(b"udta", edits)))) is None
+
+
+def test_tables_where_ffmpeg_does_not_look_count_for_nothing() -> None:
+    bombs = (counted_in(b"abcd"), counted_in(b"free"), counted_in(b"meta"), counted_in(b"meta", before=bytes(3) + METADATA_HANDLER))
+    assert [told(data) for data in bombs] == [None] * 4
 
 
 def told(data: bytes) -> str | None:
