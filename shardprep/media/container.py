@@ -38,7 +38,9 @@ class DecodeError(ShardprepError):
 
 @contextmanager
 def open_video(blob: Blob, *, threads: int = 1, max_pixels: int = MAX_PIXELS) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open `blob` and yield its container and first video stream (cover pictures do not count), ready to decode.
+    """Open `blob` and yield its container and video stream, ready to decode.
+
+    Of several streams it is the first that is marked as default, or else the first; cover pictures do not count.
 
     Raises DecodeError: `damaged`, `not-a-video`, `no-video-stream`, `no-decoder`, `too-large`; of an animated WebP, which is
     decoded here and now, also `decode-error`.
@@ -101,15 +103,21 @@ def _copy_frames(blob: Blob, max_pixels: int) -> Blob:
         raise DecodeError(error.reason, str(error)) from error
 
 
+def video_streams(container: InputContainer) -> list[VideoStream]:
+    """Return the video streams but for cover pictures."""
+    return [stream for stream in container.streams.video if not stream.disposition & av.stream.Disposition.attached_pic]
+
+
 def _video_stream(container: InputContainer) -> VideoStream:
-    pictures = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    streams = video_streams(container)
     if not streams:
         held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise DecodeError("no-video-stream", f"no video stream; the {container.format.name} file holds {held}")
-    if streams[0].codec_context is None:
+    # ffmpeg too takes what is marked first. Sizes and bit rates, which it asks after that, do not say which was meant.
+    chosen = next((stream for stream in streams if stream.disposition & av.stream.Disposition.default), streams[0])
+    if chosen.codec_context is None:
         raise DecodeError("no-decoder", f"no decoder for the video stream of the {container.format.name} file")
-    return streams[0]
+    return chosen
 
 
 def _check_pixels(width: int, height: int, max_pixels: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from shardprep.core.blob import Blob, read_blob
 from shardprep.core.frames import Frames, FramesWanted, select_frames
 from shardprep.errors import MissingExtra
-from shardprep.media.container import DecodeError
+from shardprep.media.container import DecodeError, open_video, video_streams
 from shardprep.media.resize import Image, resize, square, target_size
 from shardprep.media.timeline import Timeline
 
@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 def fetch_frames(blob: Blob, timeline: Timeline, picks: Mapping[int, FramesWanted], threads: int) -> dict[int, Frames]:
     """Return the picked frames; equal to PyAV's on plain 8-bit files, not on 10-bit ones. AV1 is not read at all.
 
-    Raises DecodeError where decord cannot read the file, and where it counts other frames than the packets.
+    Raises DecodeError where decord cannot read the file, where it counts other frames than the packets, and where there
+    are several video streams.
     """
     try:
         import decord
     except ImportError as error:
         raise MissingExtra("decoder: decord", "decord", "decord") from error
+    _check_choice(blob)
     try:
         reader = decord.VideoReader(io.BytesIO(read_blob(blob)), num_threads=threads)
         if len(reader) != timeline.num_frames:
@@ -37,6 +39,13 @@ def fetch_frames(blob: Blob, timeline: Timeline, picks: Mapping[int, FramesWante
     except (decord.DECORDError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise DecodeError("decode-error", f"decord: {first_line}; decoder: pyav reads more formats") from error
+
+
+def _check_choice(blob: Blob) -> None:
+    """Raise DecodeError where there are several video streams: decord does not say which it takes, and asks for no mark of a default."""
+    with open_video(blob) as (container, _):
+        if len(video_streams(container)) > 1:
+            raise DecodeError("decode-error", "there are several video streams, of which decord may take another; use decoder: pyav")
 
 
 def _fetch(reader: decord.VideoReader, wish: FramesWanted, timeline: Timeline) -> Frames:
