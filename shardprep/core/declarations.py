@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import partial
 from typing import Any, TypeVar, get_args
 
-from shardprep.core.frames import At, CropResize, FramesWanted, LongSide, Native, ShortSide
+from shardprep.core.frames import AllFrames, At, CropResize, FramesWanted, LongSide, Native, ShortSide
 from shardprep.core.ranges import out_of_range
 from shardprep.core.reads import Column, Role, is_column
-from shardprep.core.stage import Resources, Stage, Weights, stage_name
+from shardprep.core.stage import Filter, Map, Resources, Stage, Weights, stage_name
 from shardprep.errors import RecipeError, ShardprepError
 
 RAISED = (Exception, SystemExit)
@@ -31,13 +32,14 @@ class _Form:
 
 
 def check_declarations(stage: Stage) -> None:
-    """Raise RecipeError where the stage declares something in another form than `Stage` says, or where asking for it raises.
+    """Raise RecipeError where the stage declares something in another form than `Stage` says, where asking for it raises,
+    or where it lacks the method that does its work.
 
     Weights are for `check_weights`.
     """
     for name, form in _FORMS.items():
         _check(stage, name, ask(stage, name, partial(getattr, stage, name)), form)
-    if wrong := _wrong_frames(stage.frames):
+    if wrong := _wrong_frames(stage.frames) or ask(stage, "what it implements", partial(_unimplemented, stage)):
         raise RecipeError(f"{stage_name(stage)}: {wrong}")
 
 
@@ -132,6 +134,39 @@ def _wrong_frames(wanted: FramesWanted | None) -> str | None:
     return None
 
 
+def _unimplemented(stage: Stage) -> str | None:
+    """Return which method the stage lacks to work on samples, or None."""
+    if stage.frames is not None and isinstance(stage.frames.at, AllFrames):
+        lacks = _left_as_is(stage, Stage.watch)
+        return f"it wants all frames and implements no watch{_misspelt(stage, ('watch',))}" if lacks else None
+    own = next((own for kind, own in _OWN.items() if isinstance(stage, kind) and _left_as_is(stage, kind.process)), None)
+    if not _left_as_is(stage, Stage.open) or not (own or _left_as_is(stage, Stage.process)):
+        return None
+    if own and not _left_as_is(stage, own):
+        return None
+    if not own and not _left_as_is(stage, Stage.watch):
+        return "it implements watch, which sees all frames; write frames = FramesWanted(AllFrames())"
+    wanted = (own.__name__,) if own else ("process", "open")
+    return (
+        f"it implements {'no ' if own else 'neither '}{' nor '.join(wanted)}, so that it would work on no sample{_misspelt(stage, wanted)}"
+    )
+
+
+def _left_as_is(stage: Stage, method: Callable[..., Any]) -> bool:
+    """Whether a method of the stage is still the one that it inherits."""
+    return getattr(getattr(stage, method.__name__), "__func__", None) is method
+
+
+def _misspelt(stage: Stage, wanted: Sequence[str]) -> str:
+    """Return the advice where a method has nearly the name of one that is wanted."""
+    written = [name for kind in type(stage).__mro__ if not issubclass(Stage, kind) for name, value in vars(kind).items() if callable(value)]
+    own = [name for name in written if name not in wanted]
+    near = [(name, close) for name in wanted for close in get_close_matches(name, own, 1)]
+    return f"; is {near[0][1]} meant to be {near[0][0]}?" if near else ""
+
+
+_OWN: Mapping[type[Stage], Callable[..., Any]] = {Map: Map.apply, Filter: Filter.judge}
+"""What the kinds of stages that have a `process` leave to be written."""
 _TUPLES = ("accepts", "reads", "replaces", "keeps", "needs")
 _BOOL = "True or False"
 _COUNT = "a whole number from 1 on"

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shardprep.core.declarations import check_declarations, check_weights
 from shardprep.core.frames import AllFrames, Fractions, FramesWanted, ModelSize, PerSecond, ShortSide
+from shardprep.core.outcome import Kept, Outcome
 from shardprep.core.reads import Column, Role
-from shardprep.core.stage import Resources, Stage, Weights
+from shardprep.core.sample import Sample
+from shardprep.core.stage import Filter, Map, Resources, Stage, Watcher, Weights
 from shardprep.errors import RecipeError
 from shardprep.stages.catalogue import find_stages, only_required
 
 
 class ScoreMine(Stage):
     """Stands for a stage that somebody wrote; tests give it one attribute."""
+
+    def process(self, batch: Sequence[Sample]) -> Sequence[Outcome]:
+        return [Kept(sample) for sample in batch]
+
+    def watch(self, sample: Sample) -> Watcher:
+        raise NotImplementedError
 
 
 def with_declared(**attributes: Any) -> Stage:
@@ -107,6 +116,54 @@ def test_weights_that_need_what_is_not_there_yet_are_left_to_those_who_load_them
         raise RecipeError("there is no folder tiny:mine yet")
 
     check_weights(with_declared(weights=property(absent)))
+
+
+def kept(self: Stage, batch: Sequence[Sample]) -> Sequence[Outcome]:
+    return [Kept(sample) for sample in batch]
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "said"),
+    [
+        (Stage, {}, "it implements neither process nor open, so that it would work on no sample"),
+        (
+            Stage,
+            {"procss": kept},
+            "it implements neither process nor open, so that it would work on no sample; is procss meant to be process?",
+        ),
+        (Stage, {"opens": kept}, "it implements neither process nor open, so that it would work on no sample; is opens meant to be open?"),
+        (Stage, {"watch": kept}, "it implements watch, which sees all frames; write frames = FramesWanted(AllFrames())"),
+        (Stage, {"frames": FramesWanted(AllFrames()), "process": kept}, "it wants all frames and implements no watch"),
+        (
+            Stage,
+            {"frames": FramesWanted(AllFrames()), "wacht": kept},
+            "it wants all frames and implements no watch; is wacht meant to be watch?",
+        ),
+        (Map, {}, "it implements no apply, so that it would work on no sample"),
+        (Map, {"aply": kept}, "it implements no apply, so that it would work on no sample; is aply meant to be apply?"),
+        (Filter, {"judgment": kept}, "it implements no judge, so that it would work on no sample; is judgment meant to be judge?"),
+    ],
+)
+def test_a_stage_that_lacks_the_method_that_does_its_work_is_told(kind: type[Stage], attributes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        check_declarations(type("ScoreMine", (kind,), attributes)())
+    assert str(caught.value) == f"score_mine: {said}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes"),
+    [
+        (Stage, {"process": kept}),
+        (Stage, {"open": kept}),
+        (Stage, {"frames": FramesWanted(AllFrames()), "watch": kept}),
+        (Map, {"apply": kept}),
+        (Map, {"process": kept}),
+        (Map, {"open": kept}),
+        (Filter, {"judge": kept}),
+    ],
+)
+def test_any_of_the_methods_is_enough(kind: type[Stage], attributes: dict[str, Any]) -> None:
+    check_declarations(type("ScoreMine", (kind,), attributes)())
 
 
 def test_every_stage_of_ours_declares_rightly() -> None:

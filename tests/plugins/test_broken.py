@@ -18,6 +18,9 @@ GOOD = '''
     @dataclass(frozen=True, kw_only=True)
     class ScoreGood(Map):
         """Works."""
+
+        def apply(self, sample):
+            return sample
 '''
 
 BROKEN = {
@@ -46,6 +49,9 @@ BROKEN = {
         @dataclass(frozen=True, kw_only=True)
         class ScoreOdd(Stage):
             pattern: re.Match[str] | None = None
+
+            def process(self, batch):
+                return []
     """,
     "cut_clips": GOOD.replace("ScoreGood", "CutClips"),
     "select": GOOD.replace("ScoreGood", "Select"),

@@ -11,7 +11,9 @@ import pytest
 
 import shardprep.stages
 from shardprep.core.frames import AllFrames, FramesWanted
-from shardprep.core.stage import Filter, Stage, stage_name
+from shardprep.core.outcome import Dropped
+from shardprep.core.sample import Sample
+from shardprep.core.stage import Filter, Stage, Watcher, stage_name
 from shardprep.errors import RecipeError
 from shardprep.recipe.load import GATHERS, LATER
 from shardprep.stages.catalogue import RESERVED_NAMES, describe_stage, find_stage, find_stages, setting_types, stage_names
@@ -139,6 +141,9 @@ class ScoreParent(Stage):
     def frames(self) -> FramesWanted:
         return FramesWanted(AllFrames())
 
+    def watch(self, sample: Sample) -> Watcher:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreChild(ScoreParent):
@@ -154,6 +159,9 @@ class ScoreChild(ScoreParent):
 
 class DropNothing(Filter):
     """A stage without settings is no dataclass."""
+
+    def judge(self, sample: Sample) -> Dropped | None:
+        return None
 
 
 def test_settings_carry_type_default_unit_and_doc() -> None:
