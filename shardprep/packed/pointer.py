@@ -71,7 +71,7 @@ def follow_pointer(store: Store) -> None:
 
 def has_card(store: Store, manifest: Manifest) -> bool:
     """Whether the dataset card is the one of this packing."""
-    return store.size(CARD_FILE) is not None and store.read(CARD_FILE) == card_text(manifest)
+    return store.read_if_there(CARD_FILE) == card_text(manifest)
 
 
 def _write_card(store: Store, manifest: Manifest) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import pytest
 
 from shardprep.core.ranges import ANY, Range
+from shardprep.core.sample import Sample
 from shardprep.core.stage import Map
 from shardprep.errors import RecipeError
 from shardprep.gather.settings import Pack
@@ -127,6 +128,9 @@ class ScoreOffset(Map):
 
     accepts = ()
     writes = _SCORES  # each test says another
+
+    def apply(self, sample: Sample) -> Sample:
+        return sample.with_columns({"scores.x": self.share})
 
 
 def recipe_of(stage: ScoreOffset) -> Recipe:
