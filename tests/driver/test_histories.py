@@ -5,7 +5,6 @@ The runs are real but for one: tasks run one after the other in this process, an
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -17,19 +16,11 @@ from shardprep.driver.plan import plan
 from shardprep.driver.run import run
 from shardprep.driver.status import status
 from shardprep.driver.verify import verify
-from shardprep.executors import local
 from shardprep.gather.settings import Pack, Select
 from shardprep.packed.sets import open_set
 from shardprep.recipe.model import RAW, Gather, Pass, Recipe, RunSettings, Step
 from shardprep.sources.spec import SourceSpec
 from tests.driver.stages import Costly, Number
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "needs_main", lambda task, step: True)
-    monkeypatch.setattr(local, "is_importable_again", lambda: False)
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 class History:

@@ -6,7 +6,6 @@ tasks run one after the other in this process, as those of a notebook do, instea
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,18 +16,10 @@ import pytest
 from shardprep.driver.model import RunOptions
 from shardprep.driver.run import run
 from shardprep.errors import ShardprepError
-from shardprep.executors import local
 from shardprep.recipe.model import Recipe
 from shardprep.shards.join import open_view
 from tests.driver.cases import Case, edit, make_case
 from tests.driver.outputs import shard_digests
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "needs_main", lambda task, step: True)
-    monkeypatch.setattr(local, "is_importable_again", lambda: False)
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 def outcome(recipe: Recipe, **options: bool) -> str | None:
